@@ -7,6 +7,7 @@ import {
   type NoKey,
   noSuchKey,
   readJwk,
+  shown,
   type VerificationKey,
 } from './keys.js'
 
@@ -166,11 +167,6 @@ export function createJwks(options: JwksOptions): Jwks {
       fetcher.close()
     },
   }
-}
-
-/** Shortens and quotes a value from a client, for a log line. */
-function shown(text: string): string {
-  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
 }
 
 /**

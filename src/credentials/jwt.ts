@@ -4,7 +4,14 @@ import type { TokenAlgorithm } from '../config/values/token-algorithms.js'
 import { createShares, give, type Shares, take } from '../shares.js'
 import { type Claims, checkClaims, scopesAt } from './claims.js'
 import { createJwks, type Jwks, type JwksLog, type JwksOptions } from './jwks.js'
-import { type FoundKeys, type KeySource, publicKeys, sharedSecret, type VerificationKey } from './keys.js'
+import {
+  type FoundKeys,
+  type KeySource,
+  publicKeys,
+  sharedSecret,
+  shown,
+  type VerificationKey,
+} from './keys.js'
 import { readToken, type UnprovenToken } from './token.js'
 import { createVerifiedTokens } from './verified.js'
 
@@ -207,10 +214,4 @@ function withoutKey(found: Exclude<FoundKeys, readonly unknown[]>, { issuer }: T
 function busy({ issuer }: TokenIssuer): Rejected {
   const why = `too many tokens are being checked, ${MAX_CHECKING} or the share of one caller`
   return { rejected: 'unavailable', issuer, why, retryMs: 1000 }
-}
-
-/** Shortens and quotes a value from a client, for a log line. */
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'that is not there'
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text
 }

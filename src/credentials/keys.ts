@@ -107,3 +107,9 @@ export function readJwk(jwk: unknown): { readonly key: VerificationKey; readonly
     print: JSON.stringify([kid, alg, picked]),
   }
 }
+
+/** Shortens and quotes a value from a client, for a log line. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'that is not there'
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}

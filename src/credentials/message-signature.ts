@@ -168,27 +168,21 @@ export function signatureBase(request: SignedRequest, list: InnerList): string |
   return `${base}"@signature-params": ${list.text}`
 }
 
+/** Components that are derived from the request (RFC 9421 §2.2). */
+const DERIVED: Readonly<Record<string, (request: SignedRequest) => string>> = {
+  '@method': ({ method }) => method,
+  '@authority': ({ authority }) => authority,
+  '@scheme': ({ scheme }) => scheme,
+  '@path': ({ path }) => path,
+  // RFC 9421 §2.2.7: an absent query is an empty one.
+  '@query': ({ query }) => query || '?',
+  '@target-uri': ({ scheme, authority, path, query }) => `${scheme}://${authority}${path}${query}`,
+  '@request-target': ({ target }) => target,
+}
+
 function component(request: SignedRequest, name: string): string | undefined {
-  if (!name.startsWith('@')) return NAME.test(name) ? request.field(name)?.trim() : undefined
-  switch (name) {
-    case '@method':
-      return request.method
-    case '@authority':
-      return request.authority
-    case '@scheme':
-      return request.scheme
-    case '@path':
-      return request.path
-    case '@query':
-      // RFC 9421 §2.2.7: an absent query is an empty one.
-      return request.query === '' ? '?' : request.query
-    case '@target-uri':
-      return `${request.scheme}://${request.authority}${request.path}${request.query}`
-    case '@request-target':
-      return request.target
-    default:
-      return undefined
-  }
+  if (name.startsWith('@')) return Object.hasOwn(DERIVED, name) ? DERIVED[name]!(request) : undefined
+  return NAME.test(name) ? request.field(name)?.trim() : undefined
 }
 
 /** Matches a lower-case header name (RFC 9421 §2.1). */

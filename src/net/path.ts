@@ -24,29 +24,10 @@ const PERCENT = 0x25
 const DOT = 0x2e
 const SEMICOLON = 0x3b
 
-/** Returns the value of a hexadecimal digit, 0 to 15, or -1. */
-function hexValue(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30
-  if (code >= 0x41 && code <= 0x46) return code - 0x37
-  if (code >= 0x61 && code <= 0x66) return code - 0x57
-  return -1
-}
+/** Matches an unreserved character. RFC 3986 §2.3: escaped or not, it means the same, so it is written unescaped. */
+const UNRESERVED = /[\w.~-]/
 
-/**
- * Returns true for an unreserved character. RFC 3986 §2.3: escaped or not, it means the same, so it is written
- * unescaped.
- */
-function isUnreserved(code: number): boolean {
-  return (
-    (code >= 0x61 && code <= 0x7a) ||
-    (code >= 0x41 && code <= 0x5a) ||
-    (code >= 0x30 && code <= 0x39) ||
-    code === 0x2d ||
-    code === 0x2e ||
-    code === 0x5f ||
-    code === 0x7e
-  )
-}
+const HEX = /^[0-9a-f]{2}$/i
 
 /** Byte that needs no work. Bytes that are in no class need the slow path or are refused. */
 const PLAIN_BYTE = 1
@@ -95,20 +76,20 @@ export function canonicalPath(raw: string): CanonicalPath | undefined {
       path += BYTES[code] === ESCAPED_BYTE ? `%${code.toString(16).toUpperCase()}` : raw[i]
       continue
     }
-    const high = hexValue(raw.charCodeAt(i + 1))
-    const low = hexValue(raw.charCodeAt(i + 2))
-    if (high < 0 || low < 0) return undefined
-    const value = high * 16 + low
+    const digits = raw.slice(i + 1, i + 3)
+    if (!HEX.test(digits)) return undefined
+    const value = Number.parseInt(digits, 16)
     // Controls are refused even when escaped: a program downstream that decodes them would put them into a header or a
     // log.
     if (value < 0x20 || value === 0x7f) return undefined
     i += 2
-    if (isUnreserved(value)) {
-      path += String.fromCharCode(value)
+    const character = String.fromCharCode(value)
+    if (UNRESERVED.test(character)) {
+      path += character
       continue
     }
     if (value === SLASH || value === 0x5c || value === SEMICOLON) encoded = true
-    path += `%${raw[i - 1]}${raw[i]}`.toUpperCase()
+    path += `%${digits.toUpperCase()}`
   }
   if (hasDotSegment(path)) return undefined
   // Searched in the result, where `%25%34%30` has become `%2540`.

@@ -46,6 +46,12 @@ export function guardClient(client: Client, onBroken: (what: string) => void): v
   connection.on('error', () => connection.stream.destroy())
 }
 
+/** Destroys the connection of a client: a server that does not answer does not say goodbye either. */
+export function cut(client: Client): void {
+  const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
+  connection?.stream?.destroy()
+}
+
 function guardMessages(stream: Socket, onBroken: (what: string) => void): void {
   const push = stream.push
   const read = createMessageReader()
@@ -96,7 +102,7 @@ function createMessageReader(): (chunk: Buffer) => Buffer | undefined {
         needed = end - at
         break
       }
-      if (!hasShape(type, bytes.subarray(at + TYPE_AND_LENGTH, end)))
+      if (!SHAPES[type]?.(bytes.subarray(at + TYPE_AND_LENGTH, end)))
         throw new Error(`a message of type ${JSON.stringify(type)} is malformed, or nobody expects it`)
       answer = type === 'Z' ? 0 : answer + (ASIDE.has(type) ? 0 : length)
       at = end
@@ -110,45 +116,33 @@ function createMessageReader(): (chunk: Buffer) => Buffer | undefined {
 /** Notification, notice and parameter messages: a server sends them at any time, and pg keeps none of them. */
 const ASIDE: ReadonlySet<string> = new Set(['A', 'N', 'S'])
 
+const SASL = 10
+const isEmpty = (body: Buffer) => body.length === 0
+
 /**
- * Returns true if the body of a message matches its type to the last byte. Messages that only COPY and replication send
- * are not expected.
+ * Returns true if the body of a message matches its type to the last byte, by type. Messages that only COPY and
+ * replication send are not expected.
  */
-function hasShape(type: string, body: Buffer): boolean {
-  switch (type) {
-    case '1':
-    case '2':
-    case '3':
-    case 'I':
-    case 'n':
-    case 's':
-      return body.length === 0
-    case 'Z':
-      return body.length === 1
-    case 'K':
-      return body.length >= 8
-    case 'C':
-      return endsAfterTexts(body, 0, 1)
-    case 'S':
-      return endsAfterTexts(body, 0, 2)
-    case 'A':
-      return endsAfterTexts(body, 4, 2)
-    case 'E':
-    case 'N':
-      return isListOfTexts(body, 0)
-    case 'R':
-      return body.length >= 4 && (body.readInt32BE(0) !== SASL || isListOfTexts(body, 4))
-    case 't':
-      return body.length >= 2 && body.length === 2 + 4 * body.readUInt16BE(0)
-    case 'T':
-      return areColumns(body)
-    case 'D':
-      return areCells(body)
-  }
-  return false
+const SHAPES: Readonly<Record<string, (body: Buffer) => boolean>> = {
+  1: isEmpty,
+  2: isEmpty,
+  3: isEmpty,
+  I: isEmpty,
+  n: isEmpty,
+  s: isEmpty,
+  Z: (body) => body.length === 1,
+  K: (body) => body.length >= 8,
+  C: (body) => endsAfterTexts(body, 0, 1),
+  S: (body) => endsAfterTexts(body, 0, 2),
+  A: (body) => endsAfterTexts(body, 4, 2),
+  E: (body) => isListOfTexts(body, 0),
+  N: (body) => isListOfTexts(body, 0),
+  R: (body) => body.length >= 4 && (body.readInt32BE(0) !== SASL || isListOfTexts(body, 4)),
+  t: (body) => body.length >= 2 && body.length === 2 + 4 * body.readUInt16BE(0),
+  T: areColumns,
+  D: areCells,
 }
 
-const SASL = 10
 /** Size of a column description after its name, in bytes. */
 const COLUMN = 18
 

@@ -1,5 +1,6 @@
 import type { Client } from 'pg'
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
+import { cut } from './postgres-guard.js'
 
 /** Separate connection that listens on a channel for as long as it is open. */
 export interface Channel {
@@ -107,6 +108,5 @@ function destroy(client: Client | undefined): void {
   if (client === undefined) return
   client.removeAllListeners()
   client.on('error', () => {})
-  const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
-  connection?.stream?.destroy()
+  cut(client)
 }

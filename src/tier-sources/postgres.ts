@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ClientConfig, Pool, PoolClient } from 'pg'
 import type { PostgresSource } from '../config/schema/tier-sources.js'
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
-import { guardClient } from './postgres-guard.js'
+import { cut, guardClient } from './postgres-guard.js'
 import { type Channel, listenTo } from './postgres-listen.js'
 import { type Directory, planOf } from './tier-answer.js'
 
@@ -139,10 +139,4 @@ export function openPostgres(options: PostgresOptions): Directory {
       for (const client of live) cut(client)
     },
   }
-}
-
-/** Destroys the connection: a server that does not answer does not say goodbye either. */
-function cut(client: PoolClient): void {
-  const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
-  connection?.stream?.destroy()
 }

@@ -10,6 +10,8 @@ export interface Found extends Plan {
   readonly stale: boolean
 }
 
+type Answer = Found | undefined | Promise<Found | undefined>
+
 /** Source of tiers, with its recent answers in memory. */
 export interface PlanSource {
   readonly name: string
@@ -22,7 +24,7 @@ export interface PlanSource {
    * @param now ms, monotonic
    * @param address of the client. All questions from one address belong to one caller.
    */
-  find(consumer: string, now: number, address?: string): Found | undefined | Promise<Found | undefined>
+  find(consumer: string, now: number, address?: string): Answer
   /** Records that the consumer's plan has changed: the next request waits for the new one. */
   changed(consumer: string): void
   /** Records that any plan may have changed: known answers are treated as if their ttl had passed. */
@@ -152,11 +154,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     return found === undefined || now - at >= times.ttl + times.stale ? undefined : { ...found, stale: true }
   }
 
-  function find(
-    consumer: string,
-    now: number,
-    address: string | undefined,
-  ): Found | undefined | Promise<Found | undefined> {
+  function find(consumer: string, now: number, address: string | undefined): Answer {
     const known = memory.get(consumer)
     if (known === undefined) return ask(consumer, known, now, address)
     const { found, at } = known
@@ -178,12 +176,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   }
 
   /** Asks the source for a consumer with no fresh answer. */
-  function ask(
-    consumer: string,
-    known: Known | undefined,
-    now: number,
-    address: string | undefined,
-  ): Found | undefined | Promise<Found | undefined> {
+  function ask(consumer: string, known: Known | undefined, now: number, address: string | undefined): Answer {
     if (!consumer.isWellFormed()) {
       // In UTF-8 this id would become the id of another consumer.
       counts.lookups.negative++

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { tellsTenants } from '../config/check/tier-sources.js'
+import { mayTellTenants } from '../config/check/tier-sources.js'
 import type { Config } from '../config/schema/schema.js'
 import type { Log } from '../log-throttle.js'
 import { createShares, type Shares } from '../shares.js'
@@ -65,7 +65,7 @@ export function createPlans({ settings, listen = true, log, shares = createShare
     const source = createPlanSource({
       ...of,
       name,
-      tellsTenants: tellsTenants(one),
+      tellsTenants: mayTellTenants(one),
       directory,
       counts: known,
       shares,

@@ -1,9 +1,9 @@
+import { namesLongFiles } from '../config/load/config-files.js'
 import { loadApart } from '../config/load/in-thread.js'
 import { formatError } from '../config/load/load.js'
 import {
   type ConfigSource,
   InvalidConfig,
-  namesLongFiles,
   type ReloadEvent,
   type ReloadOutcome,
   type ReloadTrigger,

@@ -104,7 +104,7 @@ t.test(
     const { pair, file } = folderWith(t, 'http://127.0.0.1:1')
     copyFileSync(second.key, pair.key)
     await t.rejects(startGateway({ configFile: file }), {
-      message: `${file}: server.tls.certificates[0].key: ${pair.key} is not the key of ${pair.cert}; give the key that it was made for; a file with a chain begins with the own certificate`,
+      message: `${file}: server.tls.certificates[0].key: ${pair.key} is not the key of ${pair.cert}; give the matching key; a file with a chain must begin with the own certificate`,
     })
   },
 )

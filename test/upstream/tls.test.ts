@@ -200,7 +200,7 @@ t.test('a renewed client certificate is noticed, and new connections present it'
   writeFileSync(key, 'half a ke')
   const refusal = () => events.slice(known).find(({ result }) => result === 'rejected')
   await eventually('the refusal', () => refusal() !== undefined)
-  t.match(refusal(), { result: 'rejected', messages: [/services\.bank\.tls\.key: .* holds no PEM/] })
+  t.match(refusal(), { result: 'rejected', messages: [/services\.bank\.tls\.key: .* contains no PEM/] })
 })
 
 t.test('WebSockets reach TLS upstreams, verified by the same rules', async (t) => {

@@ -59,13 +59,9 @@ function saysNothingOfTls(url: string): boolean {
 }
 
 /**
- * Returns true if a source may return the consumer's tenant. For a table, the query must mention the column `tenant`.
+ * Returns true if a source may return the consumer's tenant. For a table, the query must mention the column `tenant`. A
+ * part that could not be read may be the one.
  */
-export function tellsTenants(source: Config['tier_sources'][number]): boolean {
-  return 'postgres' in source ? /\btenant\b/i.test(source.postgres.query) : source.http.tenant !== undefined
-}
-
-/** Does the same for a source that could only be read in part. */
 export function mayTellTenants(source: Draft<Config['tier_sources'][number]>): boolean {
   if ('postgres' in source) return /\btenant\b/i.test(source.postgres?.query ?? 'tenant')
   return 'http' in source ? source.http === undefined || Object.hasOwn(source.http, 'tenant') : true

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { formsOf, isMapping, type SchemaNode } from '../schema/node.js'
 import { type Config, ConfigSchema } from '../schema/schema.js'
 import type { LimitSettings } from '../schema/services.js'
@@ -27,7 +28,7 @@ function compare(
   restart: string | undefined,
   changes: Change[],
 ): void {
-  if (same(before, after)) return
+  if (isDeepStrictEqual(before, after)) return
   const key = part.restart === false ? undefined : (restart ?? (part.restart ? path : undefined))
   const inside = (name: string) => (path === '' ? name : `${path}.${name}`)
   const mapping = formOf(part, before)
@@ -148,14 +149,4 @@ function onlyName(value: Record<string, unknown>): value is { name: string } {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** Compares two values as their JSON would, without writing it: they may hold files of 16 MiB. */
-function same(a: unknown, b: unknown): boolean {
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b
-  if (Array.isArray(a) !== Array.isArray(b)) return false
-  const [was, is] = [a, b] as Record<string, unknown>[]
-  const names = new Set([...Object.keys(was!), ...Object.keys(is!)])
-  for (const name of names) if (!same(was![name], is![name])) return false
-  return true
 }

@@ -1,5 +1,5 @@
-import type { Static } from '@sinclair/typebox'
-import { choice, either, list, named, object, scalar, string } from './define.js'
+import { choice, list, named, object, scalar, string } from './define.js'
+import { hashedOrPlain } from './key-owner.js'
 
 /** Schema of the admin server. */
 
@@ -13,28 +13,6 @@ const holder = {
     'Role of the token. viewer: read; support: also change tiers and usage, as a support desk does; operator: everything',
   ),
 }
-
-const HashedToken = object(
-  {
-    // Marked as secret because users will put the token itself here.
-    sha256: scalar('sha256', 'SHA-256 of the token in hex: printf %s THE-TOKEN | sha256sum', {
-      secret: true,
-    }),
-    ...holder,
-  },
-  'A token by its SHA-256',
-)
-const PlainToken = object(
-  {
-    token: scalar(
-      'hashed',
-      `The token in plain text, best from the environment: "\${ALICE_TOKEN}". Tidegate keeps only its SHA-256`,
-      { secret: true, becomes: 'sha256' },
-    ),
-    ...holder,
-  },
-  'A token in plain text',
-)
 
 const Oidc = object(
   {
@@ -84,8 +62,10 @@ export const Admin = object(
       maxLength: 256,
     }),
     tokens: list(
-      either<Static<typeof HashedToken>>(
-        [HashedToken, PlainToken],
+      hashedOrPlain(
+        'token',
+        'ALICE_TOKEN',
+        holder,
         'A token by its sha256 or in plain text, with its name and role',
       ),
       'Tokens for several people or programs, each with a role. Use long random ones (openssl rand -base64 32): a hash does not protect a short one',

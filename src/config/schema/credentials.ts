@@ -4,6 +4,7 @@ import { TOKEN_ALGORITHMS } from '../values/token-algorithms.js'
 import {
   boolean,
   choice,
+  duration,
   either,
   list,
   named,
@@ -14,38 +15,18 @@ import {
   switchable,
   timer,
 } from './define.js'
-import { owner } from './key-owner.js'
+import { hashedOrPlain, owner } from './key-owner.js'
 import { SignatureConsumer } from './signature.js'
 
 /** Schema of how clients are identified. */
 
-const HashedKey = object(
-  {
-    // Marked as secret because users will put the key itself here.
-    sha256: scalar('sha256', 'SHA-256 of the key in hex: printf %s THE-KEY | sha256sum', { secret: true }),
-    ...owner,
-  },
-  'A key by its SHA-256',
-)
-const PlainKey = object(
-  {
-    key: scalar(
-      'hashed',
-      `The key in plain text, best from the environment: "\${ACME_KEY}". Tidegate keeps only its SHA-256`,
-      { secret: true, becomes: 'sha256' },
-    ),
-    ...owner,
-  },
-  'A key in plain text',
-)
-
 const KeysOfStore = object(
   {
     enabled: boolean('Accept keys of the store', { default: true }),
-    grace: scalar(
-      'duration',
+    grace: duration(
       'How long known keys still work while the store is unavailable. After that the answer is 503',
-      { default: '24h', least: 0, most: 365 * 86_400_000 },
+      [0, 365 * 86_400_000],
+      { default: '24h' },
     ),
   },
   'Keys of the store with settings',
@@ -57,10 +38,7 @@ const ApiKeyConsumer = object(
       {
         header: scalar('header', 'Header with the key', { default: 'x-api-key' }),
         keys: list(
-          either<Static<typeof HashedKey>>(
-            [HashedKey, PlainKey],
-            'A key by its sha256 or in plain text, with its consumer',
-          ),
+          hashedOrPlain('key', 'ACME_KEY', owner, 'A key by its sha256 or in plain text, with its consumer'),
           'Keys in this file. An unknown key gets 401',
           { default: [] },
         ),
@@ -189,14 +167,10 @@ const issuerKeys = {
     "Required typ in the token's header: at+jwt for access tokens by RFC 9068. Default: typ is not checked",
     { examples: ['at+jwt'] },
   ),
-  leeway: scalar(
-    'duration',
+  leeway: duration(
     "Tolerated difference between the issuer's clock and ours, for exp, nbf and iat",
-    {
-      default: '60s',
-      least: 0,
-      most: 600_000,
-    },
+    [0, 600_000],
+    { default: '60s' },
   ),
 }
 const tokenHeader = {

@@ -5,7 +5,8 @@ export const Decisions = object(
   {
     keep: integer(
       'Decisions that each process keeps, about 1 KiB each. Half are denials, a quarter failures, a quarter other refusals and the sample. 0: none',
-      { default: 10_000, minimum: 0, maximum: 1_000_000, restart: true },
+      [0, 1_000_000],
+      { default: 10_000, restart: true },
     ),
     sample: scalar('share', 'Share of the successful requests that is kept, too, from 0 to 1', {
       default: 0.01,

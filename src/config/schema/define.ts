@@ -44,8 +44,21 @@ export function string(description: string, marks: Marks & { minLength?: number;
   return Type.String({ minLength: 1, description, ...marks })
 }
 
-export function integer(description: string, marks: Marks & { minimum: number; maximum: number }) {
-  return Type.Integer({ description, ...marks })
+/** Inclusive bounds. */
+type Range = readonly [least: number, most: number]
+
+export function integer(description: string, [minimum, maximum]: Range, marks: Marks = {}) {
+  return Type.Integer({ description, ...marks, minimum, maximum })
+}
+
+/** @param range in ms */
+export function duration(description: string, [least, most]: Range, marks: Marks = {}) {
+  return scalar('duration', description, { ...marks, least, most })
+}
+
+/** @param range in bytes */
+export function size(description: string, [least, most]: Range, marks: Marks = {}) {
+  return scalar('size', description, { ...marks, least, most })
 }
 
 export function boolean(description: string, marks: Marks = {}) {
@@ -64,7 +77,8 @@ export function list<T extends TSchema>(
   return Type.Array(items, { description, ...marks })
 }
 
-type Properties = Readonly<Record<string, TSchema>>
+/** Keys of a mapping. */
+export type Properties = Readonly<Record<string, TSchema>>
 type Mapping<P extends Properties> = {
   [K in keyof P as K extends `${string}?` ? never : K]: Static<P[K]>
 } & {
@@ -137,7 +151,7 @@ const LONGEST_TIMER = 24 * 86_400_000
 /** Defines a duration that a timer waits. */
 export function timer(description: string, fallback: string | undefined, least = 1, marks: Marks = {}) {
   const standard = fallback === undefined ? {} : { default: fallback }
-  return scalar('duration', description, { ...standard, least, most: LONGEST_TIMER, ...marks })
+  return duration(description, [least, LONGEST_TIMER], { ...standard, ...marks })
 }
 
 /** Defines the path of a file, relative to the folder of the configuration file. */

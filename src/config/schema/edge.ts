@@ -1,6 +1,6 @@
 import type { Static } from '@sinclair/typebox'
-import type { AddressFile } from '../values/address-file.js'
-import { boolean, choice, either, integer, list, object, scalar, string } from './define.js'
+import type { NamedFile } from '../values/read-file.js'
+import { boolean, choice, duration, either, integer, list, object, scalar, string } from './define.js'
 
 /** Schema of the clients that are turned away before anything else is done. */
 
@@ -17,7 +17,7 @@ const File = object(
 )
 
 export const TrustedProxies = list(
-  either<string | { file: AddressFile }>([block, File], 'An address, a CIDR block, or a file of them'),
+  either<string | { file: NamedFile }>([block, File], 'An address, a CIDR block, or a file of them'),
   'Proxies whose X-Forwarded-For the gateway trusts',
   { default: [] },
 )
@@ -70,10 +70,7 @@ const BotScore = object(
   {
     bot_score_below: integer(
       'A bot score of the CDN below this. The lower the score, the more likely a bot',
-      {
-        minimum: 1,
-        maximum: 100,
-      },
+      [1, 100],
     ),
   },
   'By the bot score of the CDN',
@@ -115,14 +112,12 @@ const rate = (description: string, fallback?: string) =>
 const IpLimit = object(
   {
     rate: rate('Average rate at which the requests of one address pass'),
-    'burst?': integer('Requests that pass at once. Default: as many as in one window of the rate', {
-      minimum: 1,
-      maximum: 1_000_000,
-    }),
-    addresses: integer('Addresses that are remembered, 16 bytes each', {
+    'burst?': integer(
+      'Requests that pass at once. Default: as many as in one window of the rate',
+      [1, 1_000_000],
+    ),
+    addresses: integer('Addresses that are remembered, 16 bytes each', [1024, 16_777_216], {
       default: 131_072,
-      minimum: 1024,
-      maximum: 16_777_216,
     }),
   },
   'A limit by address, IPv6 by its /64. It comes before credentials and quota. Each process counts by itself',
@@ -135,11 +130,9 @@ const AutoBan = object(
       'Rate of requests with an invalid credential (401) above which an address is banned',
       '20/min',
     ),
-    for: scalar('duration', 'Length of a ban', { default: '10m', least: 1000, most: 604_800_000 }),
-    max: integer('Bans at once. Beyond that, no further address is banned', {
+    for: duration('Length of a ban', [1000, 604_800_000], { default: '10m' }),
+    max: integer('Bans at once. Beyond that, no further address is banned', [1, 100_000], {
       default: 10_000,
-      minimum: 1,
-      maximum: 100_000,
     }),
     share: boolean('Share these bans with all gateways of the store', { default: true }),
   },

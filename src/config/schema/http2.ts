@@ -1,30 +1,23 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, integer, object, scalar, switchable } from './define.js'
+import { boolean, integer, object, size, switchable } from './define.js'
 
 /** Schema of HTTP/2 to clients. */
 
 const Http2 = object(
   {
     enabled: boolean('Accept HTTP/2', { default: true }),
-    max_concurrent_streams: integer('Concurrent requests on one connection', {
-      default: 100,
-      minimum: 1,
-      maximum: 10_000,
-    }),
-    max_session_memory: scalar('size', 'Memory that one connection may use for data in transit', {
-      default: '10MiB',
-      least: 1024 * 1024,
-      most: 1024 * 1024 * 1024,
-    }),
+    max_concurrent_streams: integer('Concurrent requests on one connection', [1, 10_000], { default: 100 }),
+    max_session_memory: size(
+      'Memory that one connection may use for data in transit',
+      [1024 * 1024, 1024 * 1024 * 1024],
+      { default: '10MiB' },
+    ),
     reset_burst: integer(
       'Requests that a client may cancel at once before its connection is closed. Each may have caused work upstream',
-      { default: 100, minimum: 1, maximum: 100_000 },
+      [1, 100_000],
+      { default: 100 },
     ),
-    reset_rate: integer('Further requests that it may cancel each second', {
-      default: 33,
-      minimum: 1,
-      maximum: 100_000,
-    }),
+    reset_rate: integer('Further requests that it may cancel each second', [1, 100_000], { default: 33 }),
   },
   'HTTP/2 with its limits',
 )

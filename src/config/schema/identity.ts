@@ -1,5 +1,5 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, choice, either, list, object, scalar, string } from './define.js'
+import { boolean, choice, duration, either, list, object, scalar, string } from './define.js'
 
 /** Schema of what the upstreams of a service learn about the client. */
 
@@ -20,10 +20,10 @@ const Token = object(
     ),
     issuer: string('Claim iss of the tokens', { default: 'tidegate', maxLength: 256 }),
     'audience?': string('Claim aud of the tokens. Default: the name of the service', { maxLength: 256 }),
-    ttl: scalar(
-      'duration',
+    ttl: duration(
       'Lifetime of a token. The gateway reuses it for half of that, so at least the other half is left on arrival',
-      { default: '60s', least: 10_000, most: 3_600_000 },
+      [10_000, 3_600_000],
+      { default: '60s' },
     ),
     publish: list(
       scalar('pem', 'File of a key, in PEM. Of a private key, the public half is published'),

@@ -54,10 +54,12 @@ export const listenerKeys = {
   ),
   max_connections: integer(
     'Concurrent connections. There are fewer where the limit of open files does not allow as many',
-    { default: 10_000, minimum: 1, maximum: 1_000_000 },
+    [1, 1_000_000],
+    { default: 10_000 },
   ),
   max_connections_per_client: integer(
     'Concurrent connections from one address, or from one /64 of IPv6; 0: no limit. trusted_proxies may have more',
-    { default: 1000, minimum: 0, maximum: 1_000_000 },
+    [0, 1_000_000],
+    { default: 1000 },
   ),
 }

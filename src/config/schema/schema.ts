@@ -5,6 +5,7 @@ import { Decisions } from './decisions.js'
 import {
   boolean,
   choice,
+  duration,
   either,
   filePath,
   integer,
@@ -13,6 +14,7 @@ import {
   object,
   ownHeaders,
   scalar,
+  size,
   string,
   timer,
 } from './define.js'
@@ -71,10 +73,8 @@ const Store = object(
       'Credentials for Sentinels that require a password. The one in the address is for the Redis servers',
       { restart: true },
     ),
-    timeout: scalar('duration', 'Timeout of the store. After that, the gateway decides without it', {
+    timeout: duration('Timeout of the store. After that, the gateway decides without it', [1, 60_000], {
       default: '100ms',
-      least: 1,
-      most: 60_000,
       restart: true,
     }),
     on_failure: choice(['open', 'local', 'closed'], `While the store is unavailable. ${ON_FAILURE}`, {
@@ -82,26 +82,24 @@ const Store = object(
     }),
     max_keys: integer(
       'Counters kept in memory, without Redis or while it is unavailable. There are fewer if half of the heap has no room for them at 640 bytes each',
-      { default: 1_000_000, minimum: 1, maximum: 100_000_000, restart: true },
+      [1, 100_000_000],
+      { default: 1_000_000, restart: true },
     ),
-    batch: integer('Decisions of one moment that share a call to Redis. 1: each has its own', {
+    batch: integer('Decisions of one moment that share a call to Redis. 1: each has its own', [1, 64], {
       default: 64,
-      minimum: 1,
-      maximum: 64,
       restart: true,
     }),
     merge: boolean('Send equal requests of one moment to Redis as one', { default: true, restart: true }),
-    gather: scalar(
-      'duration',
+    gather: duration(
       'How long a decision waits for others that share its call to Redis; 0: not at all. Where decisions come one by one it takes load off Redis, and delays each by as much',
-      { default: '0', least: 0, most: 5, restart: true },
+      [0, 5],
+      { default: '0', restart: true },
     ),
-    denials: integer('Denials to remember at least. They are repeated without asking Redis. 0: none', {
-      default: 10_000,
-      minimum: 0,
-      maximum: 10_000_000,
-      restart: true,
-    }),
+    denials: integer(
+      'Denials to remember at least. They are repeated without asking Redis. 0: none',
+      [0, 10_000_000],
+      { default: 10_000, restart: true },
+    ),
   },
   'Where counts live',
   { default: {} },
@@ -155,7 +153,8 @@ const Log = object(
     }),
     max_errors: integer(
       'Lines per second in the access log for requests with 400 or above. Further ones are only counted. 0: no limit',
-      { default: 1000, minimum: 0, maximum: 1_000_000, restart: true },
+      [0, 1_000_000],
+      { default: 1000, restart: true },
     ),
   },
   'Logs',
@@ -177,11 +176,9 @@ const Server = object(
       0,
     ),
     shutdown_grace: timer('How long requests in progress may take to finish after that', '30s', 0),
-    max_headers: integer('Headers of a request', { default: 100, minimum: 8, maximum: 1000 }),
-    max_header_size: scalar('size', 'Size of all headers of a request, including its first line', {
+    max_headers: integer('Headers of a request', [8, 1000], { default: 100 }),
+    max_header_size: size('Size of all headers of a request, including its first line', [1024, 1024 * 1024], {
       default: '16KiB',
-      least: 1024,
-      most: 1024 * 1024,
     }),
     ...protection,
     shed: Shed,

@@ -4,6 +4,7 @@ import { Auth } from './auth.js'
 import {
   boolean,
   choice,
+  duration,
   either,
   integer,
   list,
@@ -41,15 +42,12 @@ const Limit = object(
       'name',
       'Name in the RateLimit headers. Default: second, minute, hour, day, month, concurrent, or the window as written. If the level is not consumer it comes in front: ip-minute',
     ),
-    amount: integer('Quota of one window. For concurrency, requests in progress at once', {
-      minimum: 1,
-      maximum: MAX_AMOUNT,
-    }),
-    'window?': scalar('duration', 'Length of the window. Required, except for calendar and concurrency', {
-      least: 1,
-      most: MAX_WINDOW,
-      examples: ['1m', '30s'],
-    }),
+    amount: integer('Quota of one window. For concurrency, requests in progress at once', [1, MAX_AMOUNT]),
+    'window?': duration(
+      'Length of the window. Required, except for calendar and concurrency',
+      [1, MAX_WINDOW],
+      { examples: ['1m', '30s'] },
+    ),
     algorithm: choice(
       Object.keys(ALGORITHM_TRAITS) as Algorithm[],
       Object.entries(ALGORITHM_TRAITS)
@@ -57,18 +55,17 @@ const Limit = object(
         .join('; '),
       { default: 'sliding' },
     ),
-    'burst?': integer('For token_bucket: how much may be taken at once. Default: the amount', {
-      minimum: 1,
-      maximum: MAX_AMOUNT,
-    }),
+    'burst?': integer('For token_bucket: how much may be taken at once. Default: the amount', [
+      1,
+      MAX_AMOUNT,
+    ]),
     'period?': choice(['day', 'month'], 'For calendar, where it is required: the period of the amount'),
     'time_zone?': scalar('zone', 'For calendar: the time zone whose midnight counts. Default: UTC', {
       examples: ['Europe/Berlin'],
     }),
-    'lease?': scalar(
-      'duration',
+    'lease?': duration(
       'For concurrency: how long a slot stays taken after its gateway died. A slot in use is renewed. Default: 1m',
-      { least: LEAST_LEASE, most: DAY },
+      [LEAST_LEASE, DAY],
     ),
     by: choice(
       ['ip', 'consumer', 'tenant', 'route', 'service'],
@@ -138,7 +135,7 @@ export const Service = object(
 )
 
 const cost = (description: string, marks: { default?: number }) =>
-  integer(description, { ...marks, minimum: 1, maximum: MAX_AMOUNT })
+  integer(description, [1, MAX_AMOUNT], { ...marks })
 
 const Cost = object(
   {
@@ -238,11 +235,7 @@ export const Route = object(
       {
         total: timer('Timeout of the whole exchange; 0: none', '5m', 0),
         request: timer('Timeout until the whole request body has arrived; 0: none', '60s', 0),
-        connect: scalar('duration', 'Timeout of a connection to an upstream', {
-          default: '2s',
-          least: 10,
-          most: 60_000,
-        }),
+        connect: duration('Timeout of a connection to an upstream', [10, 60_000], { default: '2s' }),
         headers: timer('Timeout of the response headers, from the end of the request', '30s'),
         idle: timer('Timeout without a byte in either direction during a body', '30s'),
       },

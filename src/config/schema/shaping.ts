@@ -1,15 +1,24 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, choice, integer, list, named, object, scalar, string, switchable } from './define.js'
+import {
+  boolean,
+  choice,
+  duration,
+  integer,
+  list,
+  named,
+  object,
+  scalar,
+  string,
+  switchable,
+} from './define.js'
 
 /** Schema of what the gateway changes in messages, and what it answers by itself. */
 
 const MaintenanceSettings = object(
   {
     enabled: boolean('Answer requests with 503', { default: true }),
-    retry_after: scalar('duration', 'Value of Retry-After, in whole seconds', {
+    retry_after: duration('Value of Retry-After, in whole seconds', [1000, 366 * 86_400_000], {
       default: '5m',
-      least: 1000,
-      most: 366 * 86_400_000,
     }),
     'detail?': string('Text for clients, instead of the usual sentence', { maxLength: 1000 }),
   },
@@ -24,10 +33,8 @@ export const maintenance = switchable(
 const Share = object(
   {
     service: scalar('name', 'A service'),
-    weight: integer('Its share of the requests, relative to the other weights; 0: none', {
+    weight: integer('Its share of the requests, relative to the other weights; 0: none', [0, 1_000_000], {
       default: 1,
-      minimum: 0,
-      maximum: 1_000_000,
     }),
   },
   'A service with its share of the requests',
@@ -84,7 +91,7 @@ export type HeaderSettings = Static<typeof headers>
 
 export const respond = object(
   {
-    status: integer('Status of the response', { default: 200, minimum: 200, maximum: 599 }),
+    status: integer('Status of the response', [200, 599], { default: 200 }),
     'body?': string(
       'Body of the response. Its Content-Type is application/json for JSON, otherwise text/plain',
       {
@@ -123,7 +130,7 @@ export const cors = object(
 export const mirror = object(
   {
     service: scalar('name', 'Service that gets the copies'),
-    share: integer('Percentage of the requests that is copied', { default: 100, minimum: 1, maximum: 100 }),
+    share: integer('Percentage of the requests that is copied', [1, 100], { default: 100 }),
   },
   'Copies of requests for a second service. The gateway discards its responses and does not wait for them. Copies take no quota',
 )

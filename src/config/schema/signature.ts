@@ -1,5 +1,5 @@
 import type { Static } from '@sinclair/typebox'
-import { choice, either, integer, list, object, scalar, string } from './define.js'
+import { choice, duration, either, integer, list, object, scalar, string } from './define.js'
 import { owner } from './key-owner.js'
 
 /** Schema of signed requests. */
@@ -59,16 +59,10 @@ export const SignatureConsumer = object(
           'required: the signature of a request with a body must cover content-digest',
           { default: 'required' },
         ),
-        max_age: scalar('duration', 'How long a signature is valid after its created', {
+        max_age: duration('How long a signature is valid after its created', [1000, 86_400_000], {
           default: '5m',
-          least: 1000,
-          most: 86_400_000,
         }),
-        leeway: scalar('duration', "Tolerated error of the client's clock", {
-          default: '30s',
-          least: 0,
-          most: 300_000,
-        }),
+        leeway: duration("Tolerated error of the client's clock", [0, 300_000], { default: '30s' }),
         nonce: choice(
           ['optional', 'required'],
           'required: a signature needs a nonce. Each process accepts a nonce once. A signature without one may be repeated',
@@ -76,7 +70,8 @@ export const SignatureConsumer = object(
         ),
         max_nonces: integer(
           'Nonces that a process remembers, about 40 bytes each. Beyond that, the oldest can be used again',
-          { default: 1_000_000, minimum: 1000, maximum: 100_000_000 },
+          [1000, 100_000_000],
+          { default: 1_000_000 },
         ),
         'tag?': string('Required tag of a signature. The gateway ignores signatures with another one', {
           maxLength: 128,

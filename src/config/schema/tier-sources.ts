@@ -1,5 +1,16 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, either, integer, list, object, ownHeaders, scalar, string, timer } from './define.js'
+import {
+  boolean,
+  duration,
+  either,
+  integer,
+  list,
+  object,
+  ownHeaders,
+  scalar,
+  string,
+  timer,
+} from './define.js'
 
 /** Schema of external sources that know a consumer's tier. */
 
@@ -18,36 +29,25 @@ const memory = {
   wait: boolean('true: the first request of a consumer waits for the answer. false: it goes on without one', {
     default: true,
   }),
-  ttl: scalar(
-    'duration',
+  ttl: duration(
     'How long an answer is fresh. After that, a request refreshes it in the background',
-    {
-      default: '5m',
-      least: 1000,
-      most: 30 * DAY,
-    },
+    [1000, 30 * DAY],
+    { default: '5m' },
   ),
-  stale: scalar(
-    'duration',
+  stale: duration(
     'How long after ttl the last answer still counts, while the gateway fetches a new one or the source is down',
-    { default: '1h', least: 0, most: 30 * DAY },
+    [0, 30 * DAY],
+    { default: '1h' },
   ),
-  negative_ttl: scalar(
-    'duration',
+  negative_ttl: duration(
     'How long the gateway remembers that the source does not know a consumer',
-    {
-      default: '30s',
-      least: 1000,
-      most: 30 * DAY,
-    },
+    [1000, 30 * DAY],
+    { default: '30s' },
   ),
   max_consumers: integer(
     'Answers that each process remembers. Beyond that, those not used lately are dropped',
-    {
-      default: 100_000,
-      minimum: 100,
-      maximum: 10_000_000,
-    },
+    [100, 10_000_000],
+    { default: 100_000 },
   ),
 }
 
@@ -68,11 +68,7 @@ const Postgres = object(
       { examples: ['plans_changed'] },
     ),
     timeout,
-    pool: integer('Connections of each process, besides one for listen', {
-      default: 4,
-      minimum: 1,
-      maximum: 100,
-    }),
+    pool: integer('Connections of each process, besides one for listen', [1, 100], { default: 4 }),
     ...memory,
   },
   'A table in PostgreSQL',
@@ -92,7 +88,7 @@ const Http = object(
     }),
     'tenant?': scalar('member', 'Path of the tenant in it, if there are tenants', { examples: ['org.id'] }),
     timeout,
-    pool: integer('Connections of each process', { default: 16, minimum: 1, maximum: 256 }),
+    pool: integer('Connections of each process', [1, 256], { default: 16 }),
     ...memory,
   },
   'An HTTP endpoint that answers with JSON',

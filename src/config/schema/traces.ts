@@ -21,10 +21,8 @@ export const Traces = object(
       'Clients whose traceparent decides: trusted_proxies, all, or none. Default: trusted, unless OTEL_TRACES_SAMPLER names a sampler that is not parent-based',
       { restart: false },
     ),
-    max_per_second: integer('Requests recorded per second, whoever asks for it', {
+    max_per_second: integer('Requests recorded per second, whoever asks for it', [1, 100_000], {
       default: 500,
-      minimum: 1,
-      maximum: 100_000,
       restart: false,
     }),
   },

@@ -1,5 +1,16 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, choice, either, integer, list, object, scalar, switchable, timer } from './define.js'
+import {
+  boolean,
+  choice,
+  duration,
+  either,
+  integer,
+  list,
+  object,
+  scalar,
+  switchable,
+  timer,
+} from './define.js'
 
 /** Schema of a service's upstreams: how requests are balanced, and when an upstream is left out. */
 
@@ -8,11 +19,7 @@ const WeightedUpstream = object(
     url: scalar('upstream', 'Its address, with or without a base path', {
       examples: ['http://127.0.0.1:9001'],
     }),
-    weight: integer('Its share of the requests, relative to the other weights', {
-      default: 1,
-      minimum: 1,
-      maximum: 1000,
-    }),
+    weight: integer('Its share of the requests, relative to the other weights', [1, 1000], { default: 1 }),
   },
   'An upstream with its weight',
 )
@@ -39,16 +46,10 @@ const Health = object(
     }),
     interval: timer('Time between two checks, plus or minus a tenth. Checks never overlap', '5s', 100),
     timeout: timer('Timeout of the whole check, including the connection', '2s', 10),
-    healthy_after: integer('Successful checks in a row after which it gets requests again', {
+    healthy_after: integer('Successful checks in a row after which it gets requests again', [1, 100], {
       default: 2,
-      minimum: 1,
-      maximum: 100,
     }),
-    unhealthy_after: integer('Failed checks in a row after which it gets none', {
-      default: 3,
-      minimum: 1,
-      maximum: 100,
-    }),
+    unhealthy_after: integer('Failed checks in a row after which it gets none', [1, 100], { default: 3 }),
     statuses: list(scalar('status', 'A class such as 2xx, or one status'), 'Statuses that count as success', {
       default: ['2xx'],
       minItems: 1,
@@ -59,20 +60,16 @@ const Health = object(
 )
 
 const percent = (description: string, fallback: number) =>
-  integer(description, { default: fallback, minimum: 1, maximum: 100 })
+  integer(description, [1, 100], { default: fallback })
 
 const Outliers = object(
   {
-    consecutive_failures: integer('Failures in a row after which an upstream is ejected', {
+    consecutive_failures: integer('Failures in a row after which an upstream is ejected', [1, 10_000], {
       default: 5,
-      minimum: 1,
-      maximum: 10_000,
     }),
     failure_ratio: percent('Percentage of failures within an interval at which it is ejected', 50),
-    min_requests: integer('Fewest requests within an interval for the ratio to count', {
+    min_requests: integer('Fewest requests within an interval for the ratio to count', [1, 1_000_000], {
       default: 20,
-      minimum: 1,
-      maximum: 1_000_000,
     }),
     interval: timer('Period over which the ratio is measured', '10s', 100),
     ejection: timer(
@@ -124,21 +121,24 @@ export const upstreamKeys = {
   ),
   max_connections: integer(
     'Connections to each upstream. Each carries one request at a time, or a hundred over HTTP/2',
-    { default: 128, minimum: 1, maximum: 65_536 },
+    [1, 65_536],
+    { default: 128 },
   ),
   max_tunnels: integer(
     'Concurrent WebSockets to all upstreams together, beside max_connections. One more gets 503',
-    { default: 1024, minimum: 1, maximum: 1_000_000 },
+    [1, 1_000_000],
+    { default: 1024 },
   ),
   'max_tunnels_per_client?': integer(
     'Concurrent WebSockets of one consumer, or of one address (IPv6: its /64) where clients are known by address. One more gets 429. 0: no limit. trusted_proxies may have more. Default: a quarter of max_tunnels',
-    { minimum: 0, maximum: 1_000_000 },
+    [0, 1_000_000],
   ),
   max_waiting: integer(
     'Requests that may wait while all connections of every upstream are in use. Further ones get 503 at once',
-    { default: 1000, minimum: 0, maximum: 100_000 },
+    [0, 100_000],
+    { default: 1000 },
   ),
-  max_wait: scalar('duration', 'Timeout of that wait, then 503', { default: '1s', least: 1, most: 60_000 }),
+  max_wait: duration('Timeout of that wait, then 503', [1, 60_000], { default: '1s' }),
   'health?': Health,
   outliers: switchable(
     'Eject upstreams that fail',

@@ -36,16 +36,33 @@ const MAX_BYTES = 1024 * 1024
 /** Reads and checks every file. Returns undefined if any is invalid, after all errors were reported. */
 export async function loadCertificates(settings: Settings, say: SayOfFile): Promise<LoadedTls | undefined> {
   let failed = false
-  const fail: SayOfFile = (path, message) => {
-    failed = true
-    say(path, message)
+  /** Returns what the check of a file returns; undefined after an error was reported. */
+  async function checked<T>(path: readonly (string | number)[], check: () => T | Promise<T>) {
+    try {
+      return await check()
+    } catch (error) {
+      if (!(error instanceof Unusable)) throw error
+      failed = true
+      say(path, error.message)
+      return undefined
+    }
   }
   const certificates = await Promise.all(
-    settings.certificates.map((files, i) => loadCertificate(files, i, fail)),
+    settings.certificates.map(async (files, i) => {
+      const at = (key: 'cert' | 'key') => ['certificates', i, key]
+      const [cert, key] = await Promise.all([
+        checked(at('cert'), () => readCertificate(files.cert)),
+        checked(at('key'), () => readKey(files.key)),
+      ])
+      if (cert === undefined || key === undefined) return undefined
+      return await checked(at(cert.parsed.checkPrivateKey(key.parsed) ? 'cert' : 'key'), () =>
+        pairOf(files, cert, key),
+      )
+    }),
   )
-  const clientCa =
-    settings.client_ca === undefined ? undefined : await loadCa(settings.client_ca, ['client_ca'], fail)
-  return failed ? undefined : { certificates: certificates.map((one) => one!), clientCa }
+  const { client_ca: ca } = settings
+  const clientCa = ca === undefined ? undefined : await checked(['client_ca'], () => readCertificate(ca))
+  return failed ? undefined : { certificates: certificates.map((one) => one!), clientCa: clientCa?.pem }
 }
 
 /** How long before its end a certificate causes a warning, in ms. */
@@ -62,107 +79,78 @@ export function checkDates(certificates: readonly LoadedCertificate[], now: numb
   }
 }
 
-async function loadCertificate(
+/** Says why a file cannot be used, and what to do. */
+class Unusable extends Error {}
+
+interface Parsed<T> {
+  readonly pem: Buffer
+  readonly parsed: T
+}
+
+/** Checks that a certificate and a key belong together, and that OpenSSL accepts them. */
+function pairOf(
   files: Settings['certificates'][number],
-  index: number,
-  fail: SayOfFile,
-): Promise<LoadedCertificate | undefined> {
-  const at = (key: 'cert' | 'key') => ['certificates', index, key]
-  const [cert, key] = await Promise.all([
-    readPem(files.cert, at('cert'), fail),
-    readPem(files.key, at('key'), fail),
-  ])
-  const parsed = cert === undefined ? undefined : parseCertificate(files.cert, cert, at('cert'), fail)
-  const secret = key === undefined ? undefined : parseKey(files.key, key, at('key'), fail)
-  if (cert === undefined || key === undefined || parsed === undefined || secret === undefined)
-    return undefined
+  { pem: cert, parsed }: Parsed<X509Certificate>,
+  { pem: key, parsed: secret }: Parsed<KeyObject>,
+): LoadedCertificate {
   if (!parsed.checkPrivateKey(secret)) {
-    const fix = 'give the key that it was made for; a file with a chain begins with the own certificate'
-    fail(at('key'), `${files.key} is not the key of ${files.cert}; ${fix}`)
-    return undefined
+    const fix = 'give the matching key; a file with a chain must begin with the own certificate'
+    throw new Unusable(`${files.key} is not the key of ${files.cert}; ${fix}`)
   }
   try {
     createSecureContext({ cert, key })
   } catch (error) {
     const why = (error as Error).message.replace(/^error:[0-9A-F]+:/, '')
-    fail(at('cert'), `${files.cert} cannot be served (${why}); have a certificate made that OpenSSL accepts`)
-    return undefined
+    throw new Unusable(`OpenSSL refuses ${files.cert} (${why}); get a certificate that it accepts`)
   }
-  const names = alternativeNames(parsed.subjectAltName)
-    .filter(([kind]) => kind === 'DNS')
-    .map(([, name]) => name.toLowerCase())
+  const names = alternativeNames(parsed.subjectAltName).filter(([kind]) => kind === 'DNS')
   return {
     file: files.cert,
     cert,
     key,
-    names,
+    names: names.map(([, name]) => name.toLowerCase()),
     notBefore: Date.parse(parsed.validFrom),
     notAfter: Date.parse(parsed.validTo),
   }
 }
 
-async function loadCa(
-  file: string,
-  path: readonly (string | number)[],
-  fail: SayOfFile,
-): Promise<Buffer | undefined> {
-  const pem = await readPem(file, path, fail)
-  if (pem === undefined || parseCertificate(file, pem, path, fail) === undefined) return undefined
-  return pem
+async function readCertificate(file: string): Promise<Parsed<X509Certificate>> {
+  const pem = await readPem(file)
+  try {
+    if (pem.includes('-----BEGIN ')) return { pem, parsed: new X509Certificate(pem) }
+  } catch {
+    // Reported below.
+  }
+  throw new Unusable(`${file} contains no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`)
 }
 
-function parseCertificate(
-  file: string,
-  pem: Buffer,
-  path: readonly (string | number)[],
-  fail: SayOfFile,
-): X509Certificate | undefined {
+async function readKey(file: string): Promise<Parsed<KeyObject>> {
+  const pem = await readPem(file)
   try {
-    if (!pem.includes('-----BEGIN ')) throw new Error()
-    return new X509Certificate(pem)
+    return { pem, parsed: createPrivateKey(pem) }
   } catch {
-    fail(path, `${file} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`)
-    return undefined
+    if (pem.includes('ENCRYPTED')) throw new Unusable(`${file} is encrypted; give a key without a passphrase`)
+    throw new Unusable(`${file} contains no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`)
   }
 }
 
-function parseKey(
-  file: string,
-  pem: Buffer,
-  path: readonly (string | number)[],
-  fail: SayOfFile,
-): KeyObject | undefined {
+async function readPem(file: string): Promise<Buffer> {
   try {
-    return createPrivateKey(pem)
-  } catch {
-    if (pem.includes('ENCRYPTED')) fail(path, `${file} is encrypted; give a key without a passphrase`)
-    else fail(path, `${file} holds no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`)
-    return undefined
-  }
-}
-
-async function readPem(
-  file: string,
-  path: readonly (string | number)[],
-  fail: SayOfFile,
-): Promise<Buffer | undefined> {
-  try {
-    const { size, isFile } = await stat(file).then((stats) => ({ size: stats.size, isFile: stats.isFile() }))
-    if (!isFile) throw Object.assign(new Error(), { code: 'EISDIR' })
-    if (size > MAX_BYTES) throw Object.assign(new Error(), { code: 'EFBIG' })
+    const stats = await stat(file)
+    if (!stats.isFile()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    if (stats.size > MAX_BYTES) throw Object.assign(new Error(), { code: 'EFBIG' })
     return await readFile(file)
   } catch (error) {
-    fail(path, `${file} ${whyUnreadable((error as NodeJS.ErrnoException).code ?? 'unknown error')}`)
-    return undefined
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
+    throw new Unusable(`${file} ${UNREADABLE[code] ?? `cannot be read (${code}); make it readable`}`)
   }
 }
 
-function whyUnreadable(code: string): string {
-  if (code === 'ENOENT') return 'does not exist; put the file there, or name another'
-  if (code === 'EACCES') return 'may not be read by this user; give it the right to'
-  if (code === 'EISDIR') return 'is not a file; name the file itself'
-  if (code === 'EFBIG') return 'is larger than 1 MiB; name the file with the certificate or key alone'
-  return `cannot be read (${code}); see to it that it can`
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist; put the file there, or name another',
+  EACCES: 'is not readable for this user; grant the right to read it',
+  EISDIR: 'is not a file; name the file itself',
+  EFBIG: 'is larger than 1 MiB; name the file with the certificate or key alone',
 }
 
 const QUOTED = /^"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/

@@ -1,6 +1,7 @@
 import { compileAddressSet } from '../../net/addresses.js'
 import type { Config } from '../schema/schema.js'
 import { headersOf } from '../values/credential-kinds.js'
+import { type KeyOwner, ownerOf } from './key-owner.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
 import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
 
@@ -38,16 +39,10 @@ type Compiled =
 
 export type SourceOf<K extends ConsumerSource['kind']> = Extract<ConsumerSource, { kind: K }>
 
-export type CertificateId = 'subject_cn' | 'san_dns' | 'san_uri' | 'san_email' | 'fingerprint'
-
-export interface KeyOwner {
-  readonly consumer: string
-  /** Index into `tiers`. */
-  readonly tier: number | undefined
-  readonly tenant: string | undefined
-  /** Scopes, for routes that require them. */
-  readonly scopes: readonly string[] | undefined
-}
+export type CertificateId = Extract<
+  Config['consumers'][number],
+  { client_certificate: unknown }
+>['client_certificate']['id']
 
 const anyone = () => true
 
@@ -81,16 +76,11 @@ export function compileConsumers(
       const issuers = 'issuers' in source.jwt ? source.jwt.issuers : [source.jwt]
       return { kind: 'jwt', header: source.jwt.header, issuers: issuers.map(compileTokenIssuer) }
     }
-    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant, scopes }) => {
-      const index = tier === undefined ? undefined : tierIndex(tier)
-      const owner: KeyOwner = { consumer, tier: index, tenant, scopes }
-      return [sha256, owner] as const
-    })
-    const { header, store } = source.api_key
+    const { header, keys, store } = source.api_key
     return {
       kind: 'api_key',
       header,
-      keys: new Map(keys),
+      keys: new Map(keys.map((key) => [key.sha256, ownerOf(key, tierIndex)])),
       storeGrace: store.enabled ? store.grace : undefined,
     }
   }

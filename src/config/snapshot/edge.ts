@@ -2,7 +2,8 @@ import { setImmediate } from 'node:timers/promises'
 import { createBlock, readBlock } from '../../net/parse-cidr.js'
 import { createPrefixTrie, type PrefixTrie } from '../../net/prefix-trie.js'
 import type { Config } from '../schema/schema.js'
-import { type AddressFile, blocksIn } from '../values/address-file.js'
+import { blocksIn } from '../values/address-file.js'
+import type { NamedFile } from '../values/read-file.js'
 import { type Cdn, compileCdn } from './cdn.js'
 
 /** Compiled rules for clients that are turned away before anything else. */
@@ -110,13 +111,9 @@ export async function prepareAddresses({ deny, allow }: Config['edge']): Promise
     const list = listOf(rules)
     if (list === undefined || latest.some((one) => isMadeOf(one, list))) continue
     const making = make(list)
-    for (let step = making.next(); ; step = making.next()) {
-      if (step.done) {
-        keep(list, step.value)
-        break
-      }
-      await setImmediate()
-    }
+    let step = making.next()
+    for (; !step.done; step = making.next()) await setImmediate()
+    keep(list, step.value)
   }
 }
 
@@ -126,12 +123,14 @@ function compileAddresses(rules: Rules): AddressSet | undefined {
   const known = latest.find((one) => isMadeOf(one, list))
   if (known !== undefined) return known.set
   const making = make(list)
-  for (let step = making.next(); ; step = making.next()) if (step.done) return keep(list, step.value)
+  let step = making.next()
+  while (!step.done) step = making.next()
+  return keep(list, step.value)
 }
 
 interface AddressList {
   readonly blocks: readonly string[]
-  readonly files: readonly AddressFile[]
+  readonly files: readonly NamedFile[]
   /** Texts that distinguish this list from another. */
   readonly texts: readonly string[]
 }

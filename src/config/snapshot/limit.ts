@@ -65,18 +65,8 @@ const DEFAULT_LEASE = 60_000
  * needed.
  */
 export function limitOf(settings: LimitSettings): Limit {
-  const {
-    name,
-    amount,
-    window,
-    algorithm,
-    by,
-    burst,
-    period,
-    time_zone: timeZone = 'UTC',
-    lease,
-    share,
-  } = settings
+  const { name, amount, window, algorithm, by, burst, period, lease, share } = settings
+  const { time_zone: timeZone = 'UTC' } = settings
   const calendar = algorithm === 'calendar' && period !== undefined ? { period, timeZone } : undefined
   const windowMs =
     calendar !== undefined
@@ -111,16 +101,12 @@ export function shareOf(limit: Limit, share: number): Limit {
   const part = (amount: number) => Math.max(1, Math.floor(Number((amount * share).toFixed(6))))
   return {
     ...limit,
-    name: shareName(limit.name),
+    name: `${limit.name}-share`,
     amount: part(limit.amount),
     burst: part(limit.burst),
     share: undefined,
     shareOf: limit.name,
   }
-}
-
-function shareName(limit: string): string {
-  return `${limit}-share`
 }
 
 /** Members of a limit that its text shows. */

@@ -21,11 +21,7 @@ export interface BreakerSettings {
   readonly probes: number
 }
 
-export interface ConcurrencySettings {
-  readonly initial: number
-  readonly min: number
-  readonly max: number
-}
+export type ConcurrencySettings = Required<NonNullable<ServiceConfig['concurrency']>>
 
 type ServiceConfig = Config['services'][string]
 

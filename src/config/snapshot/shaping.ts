@@ -1,4 +1,4 @@
-import type { Config } from '../schema/schema.js'
+import type { Config, DeepReadonly } from '../schema/schema.js'
 import type { HeaderSettings, RespondSettings } from '../schema/shaping.js'
 import { compileRewrite, type Rewrite } from '../values/rewrite.js'
 import type { Template } from '../values/template.js'
@@ -47,8 +47,6 @@ export function compileShape(route: RouteConfig): Shape | undefined {
   }
   return Object.values(shape).every((part) => part === undefined) ? undefined : shape
 }
-
-type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
 function compileRules(changes: DeepReadonly<HeaderSettings>['request']): FieldRules | undefined {
   if (changes === undefined) return undefined

@@ -1,5 +1,7 @@
 import { createPublicKey } from 'node:crypto'
+import type { DeepReadonly } from '../schema/schema.js'
 import type { SignatureConsumerSettings } from '../schema/signature.js'
+import { type KeyOwner, ownerOf } from './key-owner.js'
 
 /** Compiled settings of signed requests (RFC 9421). */
 export interface SignatureSettings {
@@ -28,16 +30,8 @@ export interface SignatureKey {
   readonly algorithm: SignatureAlgorithm
   /** Secret in base64, or public key in PEM. */
   readonly key: string
-  readonly owner: {
-    readonly consumer: string
-    /** Index into the tiers of the snapshot. */
-    readonly tier: number | undefined
-    readonly tenant: string | undefined
-    readonly scopes: readonly string[] | undefined
-  }
+  readonly owner: KeyOwner
 }
-
-type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
 /**
  * Compiles the settings.
@@ -49,8 +43,7 @@ export function compileSignatures(
   tierIndex: (name: string) => number,
 ): SignatureSettings {
   const keys = settings.keys.map((key): [string, SignatureKey] => {
-    const { consumer, tier, tenant, scopes } = key
-    const owner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant, scopes }
+    const owner = ownerOf(key, tierIndex)
     if ('public_key' in key) {
       const { text } = key.public_key
       return [key.id, { algorithm: publicAlgorithm(text)!, key: text, owner }]

@@ -58,7 +58,7 @@ export interface Snapshot {
   readonly match: (method: string, host: string, path: string) => Route | readonly string[] | undefined
 }
 
-export type OnFailure = 'open' | 'local' | 'closed'
+export type OnFailure = Config['store']['on_failure']
 
 export interface Service extends UpstreamSettings, ResilienceSettings {
   readonly index: number
@@ -112,27 +112,9 @@ export interface Route extends RouteCost {
   /** Maximum body size, in bytes. */
   readonly bodyLimit: number
   readonly accessLog: boolean
-  readonly timeouts: {
-    /**
-     * Limit on the whole exchange, from the first byte of the request to the last of the response, in ms; 0 for none.
-     */
-    readonly total: number
-    /** Limit until the last byte of the request, in ms; 0 for none. */
-    readonly request: number
-    /** Limit until a connection to an upstream is made, in ms. */
-    readonly connect: number
-    /** Limit from the request's last byte to the response's header, in ms. */
-    readonly headers: number
-    /** Longest time without a byte in either direction during a body, in ms. */
-    readonly idle: number
-  }
-  readonly websocket: {
-    readonly enabled: boolean
-    /** Limit until the upstream has answered the handshake, in ms. */
-    readonly handshake: number
-    /** Longest time without a byte in either direction, in ms. */
-    readonly idle: number
-  }
+  /** Timeouts in ms; 0 for none. */
+  readonly timeouts: RouteConfig['timeouts']
+  readonly websocket: RouteConfig['websocket']
 }
 
 /** Shared empty list: there may be tens of thousands of routes. */

@@ -1,31 +1,18 @@
-import { createHash } from 'node:crypto'
 import { createBlock, formatBlock, readBlock } from '../../net/parse-cidr.js'
 import type { Fail } from './parse-url.js'
-import { readWholeFile } from './read-file.js'
-
-/**
- * File of addresses, read with the configuration that names it. If the file changes, the configuration counts as
- * changed.
- */
-export interface AddressFile {
-  readonly file: string
-  readonly text: string
-}
+import { type NamedFile, readWholeFile, unreadable } from './read-file.js'
 
 /** Maximum size in bytes: half a million blocks. */
 export const MAX_ADDRESS_FILE = 16 * 1024 * 1024
 
 /** Reads a file with one address or block per line. Text after a `#` is a comment. */
-export function readAddressFile(file: string, fail: Fail): AddressFile | undefined {
+export function readAddressFile(file: string, fail: Fail): NamedFile | undefined {
   let text: string
   try {
     text = readWholeFile(file, MAX_ADDRESS_FILE)
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
-    return fail(
-      `cannot be read (${code})`,
-      `name a text file of ${MAX_ADDRESS_FILE / 1024 ** 2} MiB at most that this user may read`,
-    )
+    const most = `${MAX_ADDRESS_FILE / 1024 ** 2} MiB`
+    return fail(unreadable(error), `name a text file of ${most} at most that this user may read`)
   }
   const block = createBlock()
   let number = 0
@@ -46,13 +33,8 @@ export function readAddressFile(file: string, fail: Fail): AddressFile | undefin
   return { file, text }
 }
 
-/** Formats the file name with a hash of the content. */
-export function showAddressFile({ file, text }: AddressFile): string {
-  return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
-}
-
 /** Iterates over the blocks, one at a time: there may be half a million. */
-export function* blocksIn({ text }: AddressFile): Generator<string> {
+export function* blocksIn({ text }: NamedFile): Generator<string> {
   for (let from = 0; from < text.length; ) {
     const end = text.indexOf('\n', from)
     const address = addressOn(text.slice(from, end < 0 ? undefined : end))

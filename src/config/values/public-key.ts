@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Fail } from './parse-url.js'
-import { type PemFile, readPemFile } from './pem.js'
+import { readPemFile } from './pem.js'
+import type { NamedFile } from './read-file.js'
 import type { TokenAlgorithm } from './token-algorithms.js'
 
 /** Size of an RSA key, in bits: smaller keys are broken (RFC 7518 §3.3), larger ones make each signature expensive. */
@@ -17,17 +18,14 @@ const CURVES: Readonly<Partial<Record<TokenAlgorithm, string>>> = {
 }
 
 /** Reads a public key or a certificate in PEM, from the text itself or the file that it names. */
-export function readPublicKey(value: string, fail: Fail): PemFile | undefined {
+export function readPublicKey(value: string, fail: Fail): NamedFile | undefined {
   const pem = value.includes('-----BEGIN ') ? { file: 'inline', text: value } : readPemFile(value, fail)
   if (pem === undefined) return undefined
   if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(pem.text))
-    return fail('holds a private key', 'give the public one alone: openssl pkey -in FILE -pubout')
+    return fail('contains a private key', 'give the public one alone: openssl pkey -in FILE -pubout')
   const key = publicKeyOf(pem.text)
   if (key === undefined)
-    return fail(
-      'holds no public key that can be read',
-      'give one that begins with -----BEGIN PUBLIC KEY-----',
-    )
+    return fail('contains no readable public key', 'give one that begins with -----BEGIN PUBLIC KEY-----')
   const problem = weaknessOf(key)
   return problem === undefined
     ? pem
@@ -56,13 +54,13 @@ export function weaknessOf({
   if (type === 'ec')
     return Object.values(CURVES).includes(details?.namedCurve ?? '')
       ? undefined
-      : 'is on a curve that is not known here'
-  if (type !== 'rsa') return 'is of a kind that is not known here'
+      : 'is on an unsupported curve'
+  if (type !== 'rsa') return 'is of an unsupported kind'
   const bits = details?.modulusLength ?? 0
   if (bits < RSA_BITS.least || bits > RSA_BITS.most) return `has ${bits} bits`
   const exponent = details?.publicExponent ?? 0n
   const usual = exponent >= EXPONENT.least && exponent <= EXPONENT.most && exponent % 2n === 1n
-  return usual ? undefined : 'has an exponent that no key should have'
+  return usual ? undefined : 'has an unsafe exponent'
 }
 
 /** Returns true if the private half of the key can make signatures of this algorithm. */

@@ -51,8 +51,14 @@ export function formatSize(bytes: number): string {
   return written
 }
 
+/** Amount per window, in ms. */
+export interface Rate {
+  readonly amount: number
+  readonly window: number
+}
+
 /** Parses `10/min`, `5/s`, `100/30s` to the amount and the window in ms; undefined for anything else. */
-export function parseRate(text: string): { amount: number; window: number } | undefined {
+export function parseRate(text: string): Rate | undefined {
   const slash = text.indexOf('/')
   const digits = text.slice(0, slash)
   if (slash < 1 || !/^[0-9]+$/.test(digits)) return undefined

@@ -1,4 +1,18 @@
+import { createHash } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+
+/**
+ * File that a configuration names, read with it. If the file changes, the configuration counts as changed.
+ */
+export interface NamedFile {
+  readonly file: string
+  readonly text: string
+}
+
+/** Formats the file name with a hash of the content, which stays private. */
+export function showFile({ file, text }: NamedFile): string {
+  return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
+}
 
 /**
  * Reads the text of a file that belongs to the configuration, up to its maximum size. Never blocks, not even on a pipe.
@@ -16,4 +30,9 @@ export function readWholeFile(file: string, most: number): string {
   } finally {
     closeSync(handle)
   }
+}
+
+/** Returns why a file cannot be read, for a message. */
+export function unreadable(error: unknown): string {
+  return `cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`
 }

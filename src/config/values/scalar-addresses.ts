@@ -1,27 +1,23 @@
 import { formatListen, type ListenAddress, parseListen } from '../../net/addresses.js'
 import { createBlock, formatBlock, readBlock } from '../../net/parse-cidr.js'
-import { type AddressFile, readAddressFile, showAddressFile } from './address-file.js'
+import { readAddressFile } from './address-file.js'
 import { type Fail, readDnsName, readHttpUrl, readUpstream } from './parse-url.js'
+import { showFile } from './read-file.js'
 import { readClusterNode, readRedisAddress } from './redis-address.js'
-import { type Kind, patternKind, textKind } from './scalar-type.js'
+import { kindOf, patternKind, textKind } from './scalar-type.js'
 import { readPlanUrl, readPostgresUrl } from './tier-source-url.js'
 
+const LISTEN_FIX = 'write host:port, such as 0.0.0.0:8080, 127.0.0.1:8081 or [::]:8080'
 const HTTP_URL = 'http(s):// address'
 
 /** Kinds for addresses: of servers, files and clients. */
 export const ADDRESSES = {
-  listen: {
-    label: 'host:port',
-    types: ['string'],
-    pattern: ':[0-9]{1,5}$',
-    read: (value, fail) =>
-      parseListen(value) ??
-      fail(
-        'is not an address to listen on',
-        'write host:port, such as 0.0.0.0:8080, 127.0.0.1:8081 or [::]:8080',
-      ),
-    show: formatListen,
-  } satisfies Kind<ListenAddress>,
+  listen: kindOf<ListenAddress>(
+    'host:port',
+    ':[0-9]{1,5}$',
+    (value, fail) => parseListen(value) ?? fail('is not an address to listen on', LISTEN_FIX),
+    formatListen,
+  ),
 
   range: textKind('address or CIDR block', '^[0-9a-fA-F.:]+(/[0-9]{1,3})?$', (value, fail) =>
     readRange(value, fail, '10.0.0.0/8, 192.0.2.7 or fd00::/8'),
@@ -44,13 +40,7 @@ export const ADDRESSES = {
   ),
 
   /** File of addresses or blocks. */
-  address_file: {
-    label: 'file',
-    types: ['string'],
-    pattern: '^.',
-    read: readAddressFile,
-    show: showAddressFile,
-  } satisfies Kind<AddressFile>,
+  address_file: kindOf('file', '^.', readAddressFile, showFile),
 
   upstream: textKind(HTTP_URL, '^https?://', (value, fail) => {
     const address = readUpstream(value, fail)

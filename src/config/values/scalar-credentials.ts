@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { type PemFile, readPemFile, showPemFile } from './pem.js'
+import { readPemFile } from './pem.js'
 import { readPublicKey } from './public-key.js'
-import { type Kind, patternKind, textKind } from './scalar-type.js'
+import { showFile } from './read-file.js'
+import { kindOf, patternKind, textKind } from './scalar-type.js'
 
 /** Also matches claims that are URLs, as Auth0 uses them. */
 export const CLAIM_PATTERN = '^[!-~]{1,256}$'
@@ -9,21 +10,8 @@ export const CLAIM_PATTERN = '^[!-~]{1,256}$'
 /** Kinds for the credentials of clients, and for what upstreams learn of them. */
 export const CREDENTIALS = {
   /** File that is read with the configuration. */
-  pem: {
-    label: 'file',
-    types: ['string'],
-    pattern: '^.',
-    read: readPemFile,
-    show: showPemFile,
-  } satisfies Kind<PemFile>,
-
-  public_key: {
-    label: 'file or PEM',
-    types: ['string'],
-    pattern: '^.',
-    read: readPublicKey,
-    show: showPemFile,
-  } satisfies Kind<PemFile>,
+  pem: kindOf('file', '^.', readPemFile, showFile),
+  public_key: kindOf('file or PEM', '^.', readPublicKey, showFile),
 
   /** Name of a token's claim, or its path: `org.id`. */
   claim: patternKind('claim', CLAIM_PATTERN, [
@@ -62,14 +50,13 @@ export const CREDENTIALS = {
   }),
 
   /** Short form of `identity`, in place of a mapping. */
-  told: {
-    label: '`headers`',
-    types: ['string'],
-    pattern: '^headers$',
-    read: (value, fail) =>
+  told: kindOf<{ headers: boolean }>(
+    '`headers`',
+    '^headers$',
+    (value, fail) =>
       value === 'headers'
         ? { headers: true }
         : fail('is not known here', 'write headers, or a mapping with headers and jwt'),
-    show: () => 'headers',
-  } satisfies Kind<{ headers: boolean }>,
+    () => 'headers',
+  ),
 } as const

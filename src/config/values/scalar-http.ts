@@ -1,7 +1,7 @@
 import { METHODS } from 'node:http'
 import { type Fail, readEdgePath, readHost, readOrigin, readRoutePath, readStripPrefix } from './parse-url.js'
-import { type Kind, patternKind, textKind } from './scalar-type.js'
-import { readTemplate, showTemplate, type Template } from './template.js'
+import { kindOf, patternKind, textKind } from './scalar-type.js'
+import { readTemplate, showTemplate } from './template.js'
 
 // A token (RFC 9110 §5.6.2) without `_`: CGI-style backends read it as `-`, so such a header is dropped as a twin.
 const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
@@ -71,13 +71,7 @@ export const HTTP = {
       : fail('belongs to the transport, to proxies or to the signature itself', 'remove it')
   }),
 
-  template: {
-    label: 'text',
-    types: ['string', 'integer', 'boolean'],
-    pattern: '^[^\\r\\n]+$',
-    read: readTemplate,
-    show: showTemplate,
-  } satisfies Kind<Template>,
+  template: kindOf('text', '^[^\\r\\n]+$', readTemplate, showTemplate, ['string', 'integer', 'boolean']),
 
   media_type: textKind('media type', MEDIA_PATTERN, (value, fail) =>
     new RegExp(MEDIA_PATTERN).test(value)

@@ -8,10 +8,12 @@ import {
   parseRate,
   parseSize,
   RATE_PATTERN,
+  type Rate,
   SIZE_PATTERN,
 } from './quantities.js'
-import { type Kind, textKind } from './scalar-type.js'
+import { type Kind, kindOf, textKind } from './scalar-type.js'
 
+const RATE_FIX = 'write one such as 10/min, 5/s, 1000/h, 5000/day, 100/30s, or unlimited'
 const SHARE_PATTERN = '^[0-9]*\\.?[0-9]+(e-[0-9]+)?$'
 
 /** Matches a zone that can go into keys of the store: no colon, and only names. */
@@ -23,44 +25,39 @@ export const QUANTITIES = {
   size: quantityKind('size', SIZE_PATTERN, parseSize, formatSize, '512, 16KiB or 10MiB'),
 
   /** Share of a whole. */
-  share: {
-    label: '0 to 1',
-    types: ['string', 'integer'],
-    pattern: SHARE_PATTERN,
-    read: (value, fail) => {
+  share: kindOf(
+    '0 to 1',
+    SHARE_PATTERN,
+    (value, fail) => {
       const share = new RegExp(SHARE_PATTERN).test(value) ? Number(value) : Number.NaN
       return share <= 1 ? share : fail('is not a number from 0 to 1', 'write one such as 0.01')
     },
-    show: String,
-  } satisfies Kind<number>,
+    String,
+    ['string', 'integer'],
+  ),
 
-  rate: {
-    label: 'limit',
-    types: ['string'],
-    pattern: RATE_PATTERN,
-    read: (value, fail) =>
-      parseRate(value) ??
-      fail('is not a limit', 'write one such as 10/min, 5/s, 1000/h, 5000/day, 100/30s, or unlimited'),
-    show: (value) => JSON.stringify(value),
-  } satisfies Kind<{ amount: number; window: number }>,
+  rate: kindOf<Rate>(
+    'limit',
+    RATE_PATTERN,
+    (value, fail) => parseRate(value) ?? fail('is not a limit', RATE_FIX),
+    (value) => JSON.stringify(value),
+  ),
 
   /** Rate of requests, without the other options of a limit. */
-  per: {
-    label: 'N/s, N/min, N/h',
-    types: ['string'],
-    pattern: RATE_PATTERN,
-    read: (value, fail) => {
-      const rate = parseRate(value)
-      const good = rate !== undefined && rate.amount >= 1 && rate.amount <= 1_000_000 && rate.window >= 1
-      return good && rate.window <= 86_400_000
-        ? rate
+  per: kindOf<Rate>(
+    'N/s, N/min, N/h',
+    RATE_PATTERN,
+    (value, fail) => {
+      const { amount = 0, window = 0 } = parseRate(value) ?? {}
+      return amount >= 1 && amount <= 1_000_000 && window >= 1 && window <= 86_400_000
+        ? { amount, window }
         : fail(
             'is not such a rate',
             'write one such as 100/s, 20/min or 50/10s, of 1,000,000 and a day at most',
           )
     },
-    show: ({ amount, window }) => formatRate(amount, window),
-  } satisfies Kind<{ amount: number; window: number }>,
+    ({ amount, window }) => formatRate(amount, window),
+  ),
 
   zone: textKind('time zone', ZONE_PATTERN, (value, fail) => {
     if (new RegExp(ZONE_PATTERN).test(value) && isTimeZone(value)) return value

@@ -20,14 +20,25 @@ export interface Bounds {
   readonly most?: number
 }
 
+/** Makes a kind. Its texts are YAML strings unless `types` says otherwise. */
+export function kindOf<T>(
+  label: string,
+  pattern: string,
+  read: Kind<T>['read'],
+  show: Kind<T>['show'],
+  types: Kind<T>['types'] = ['string'],
+): Kind<T> {
+  return { label, types, pattern, read, show }
+}
+
 /** Makes a kind whose value is text, written as it was read. */
 export function textKind(
   label: string,
   pattern: string,
   read: Kind<string>['read'],
-  types: Kind<string>['types'] = ['string'],
+  types?: Kind<string>['types'],
 ): Kind<string> {
-  return { label, types, pattern, read, show: (value) => value }
+  return kindOf(label, pattern, read, (value) => value, types)
 }
 
 /**

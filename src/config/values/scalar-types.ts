@@ -2,7 +2,7 @@ import { ADDRESSES } from './scalar-addresses.js'
 import { CREDENTIALS } from './scalar-credentials.js'
 import { HTTP } from './scalar-http.js'
 import { QUANTITIES } from './scalar-quantities.js'
-import { type Kind, patternKind } from './scalar-type.js'
+import { kindOf, patternKind } from './scalar-type.js'
 
 /** Pattern of names of services, tiers and limits. They go into Redis keys, labels and headers unchanged. */
 export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
@@ -19,30 +19,29 @@ export const KINDS = {
   ...HTTP,
   ...CREDENTIALS,
 
-  switch: {
-    label: 'true or false',
-    types: ['boolean'],
-    pattern: '^(true|false)$',
-    read: (value, fail) =>
+  switch: kindOf<{ enabled: boolean }>(
+    'true or false',
+    '^(true|false)$',
+    (value, fail) =>
       value === 'true' || value === 'false'
         ? { enabled: value === 'true' }
         : fail('is neither true nor false', 'write true, false, or a mapping of settings'),
-    show: (value) => String(value.enabled),
-  } satisfies Kind<{ enabled: boolean }>,
+    (value) => String(value.enabled),
+    ['boolean'],
+  ),
 
   name: NAME,
 
   /** Name of a tier, in place of a mapping. */
-  tier: {
-    label: 'name',
-    types: ['string'],
-    pattern: NAME_PATTERN,
-    read: (value, fail, bounds) => {
-      const name = NAME.read(value, fail, bounds)
+  tier: kindOf<{ name: string }>(
+    'name',
+    NAME_PATTERN,
+    (...given) => {
+      const name = NAME.read(...given)
       return name === undefined ? undefined : { name }
     },
-    show: (value) => value.name,
-  } satisfies Kind<{ name: string }>,
+    ({ name }) => name,
+  ),
 } as const
 
 export type KindName = keyof typeof KINDS

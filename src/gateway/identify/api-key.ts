@@ -4,7 +4,7 @@ import type { Refusal } from '../../errors.js'
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
-import { type Identified, MAX_CREDENTIAL, unauthorized } from './identify.js'
+import { type Identified, identifyAs, MAX_CREDENTIAL, unauthorized } from './identify.js'
 
 type ApiKeys = SourceOf<'api_key'>
 
@@ -25,22 +25,14 @@ export function identifyByApiKey(
   const digest = digestOf(key)
   const owner = keys.get(digest)
   if (owner !== undefined) {
-    x.consumer = owner.consumer
-    x.credentialTier = owner.tier
-    x.tenant = owner.tenant
-    x.scopes = owner.scopes
-    x.identifiedBy = 'api_key'
+    identifyAs(x, 'api_key', owner, owner.tier)
     return undefined
   }
   if (storeGrace === undefined || keyring === undefined) return notValid(header)
   const found = keyring.find(digest, storeGrace)
   if (typeof found === 'object') {
-    x.consumer = found.consumer
-    x.credentialTier = tierIndex(x.snapshot.tiers, found.tier)
-    x.tenant = found.tenant
-    x.scopes = found.scopes
+    identifyAs(x, 'api_key', found, tierIndex(x.snapshot.tiers, found.tier))
     x.keyId = found.id
-    x.identifiedBy = 'api_key'
     keyring.used(found)
     return undefined
   }

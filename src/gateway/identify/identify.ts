@@ -1,5 +1,7 @@
+import type { KeyOwner } from '../../config/snapshot/key-owner.js'
 import { type CredentialKindName, credentialKind } from '../../config/values/credential-kinds.js'
 import type { Refusal } from '../../errors.js'
+import type { Exchange } from '../exchange/exchange.js'
 
 /**
  * Result of one source of consumers: `'absent'`, at once, if its credential is missing, and the next source is tried. A
@@ -13,6 +15,24 @@ export const MAX_CREDENTIAL = 256
 
 export function isId(text: string): boolean {
   return text !== '' && text.length <= MAX_CREDENTIAL
+}
+
+/**
+ * Writes the owner of a key into the exchange.
+ *
+ * @param tier index into the tiers of the snapshot
+ */
+export function identifyAs(
+  x: Exchange,
+  kind: CredentialKindName,
+  owner: Omit<KeyOwner, 'tier'>,
+  tier: number | undefined,
+): void {
+  x.consumer = owner.consumer
+  x.credentialTier = tier
+  x.tenant = owner.tenant
+  x.scopes = owner.scopes
+  x.identifiedBy = kind
 }
 
 /** Returns the challenge of a kind of credential without an error (RFC 6750 §3); undefined if it has no scheme. */

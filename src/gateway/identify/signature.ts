@@ -7,7 +7,7 @@ import { plainAuthority } from '../exchange/authority.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { joinedField } from '../exchange/header-list.js'
 import { identityHeader, plainName } from '../exchange/headers.js'
-import { challengeOf, type Identified, unauthorized } from './identify.js'
+import { challengeOf, type Identified, identifyAs, unauthorized } from './identify.js'
 
 type Signatures = SourceOf<'signature'>
 
@@ -36,11 +36,7 @@ export function identifyBySignature(
     if (!nonces.isNew(keyid, nonce, window, source.maxNonces, now))
       return refuse(source, 'The nonce was used before.', 'a nonce for the second time')
   }
-  x.consumer = owner.consumer
-  x.credentialTier = owner.tier
-  x.tenant = owner.tenant
-  x.scopes = owner.scopes
-  x.identifiedBy = 'signature'
+  identifyAs(x, 'signature', owner, owner.tier)
   return undefined
 }
 

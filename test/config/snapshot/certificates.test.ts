@@ -57,16 +57,16 @@ t.test('all faults of the files are reported together, with what to do', async (
   t.same(messages.sort(), [
     `certificates.0.cert: ${file('none')} does not exist; put the file there, or name another`,
     `certificates.0.key: ${file('folder')} is not a file; name the file itself`,
-    `certificates.1.cert: ${file('text')} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
+    `certificates.1.cert: ${file('text')} contains no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
     `certificates.1.key: ${file('huge')} is larger than 1 MiB; name the file with the certificate or key alone`,
-    `certificates.2.cert: ${file('half')} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
-    `certificates.2.key: ${file('text')} holds no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`,
+    `certificates.2.cert: ${file('half')} contains no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
+    `certificates.2.key: ${file('text')} contains no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`,
     `certificates.3.key: ${file('encrypted')} is encrypted; give a key without a passphrase`,
-    `certificates.4.key: ${file('key')} is not the key of ${other.cert}; give the key that it was made for; a file with a chain begins with the own certificate`,
-    `certificates.5.cert: ${api.key} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
-    `certificates.5.key: ${api.cert} holds no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`,
+    `certificates.4.key: ${file('key')} is not the key of ${other.cert}; give the matching key; a file with a chain must begin with the own certificate`,
+    `certificates.5.cert: ${api.key} contains no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
+    `certificates.5.key: ${api.cert} contains no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`,
     'certificates.6.cert: /dev/zero is not a file; name the file itself',
-    `client_ca: ${file('text')} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
+    `client_ca: ${file('text')} contains no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----`,
   ])
 })
 

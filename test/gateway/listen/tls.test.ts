@@ -397,9 +397,9 @@ t.test('a certificate that does not fit its key, or is malformed, changes only t
     [
       'half a file',
       () => writeFileSync(pair.cert, readFileSync(shop.cert).subarray(0, 200)),
-      /holds no certificate/,
+      /contains no certificate/,
     ],
-    ['an empty file', () => writeFileSync(pair.cert, ''), /holds no certificate in PEM/],
+    ['an empty file', () => writeFileSync(pair.cert, ''), /contains no certificate in PEM/],
     [
       'no file',
       () => renameSync(pair.cert, `${pair.cert}.old`),
