@@ -5,8 +5,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { jsonSchema } from '../dist/config/schema/json-schema.js'
-import { referencePage } from '../dist/config/schema/reference.js'
 import { bill, licencePage } from './dependencies.mjs'
+import { referencePage } from './reference-page.mjs'
 
 const manifest = JSON.parse(readOrEmpty(fileOf('package.json')))
 const lock = JSON.parse(readOrEmpty(fileOf('package-lock.json')))

@@ -5,10 +5,10 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { jsonSchema } from '../../src/config/schema/json-schema.js'
 import { formsOf, type SchemaNode } from '../../src/config/schema/node.js'
-import { referencePage } from '../../src/config/schema/reference.js'
 import { ConfigSchema } from '../../src/config/schema/schema.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
+const { referencePage } = await import(`${root}scripts/reference-page.mjs`)
 const readRoot = (name: string) => readFileSync(`${root}${name}`, 'utf8')
 
 t.test('config/schema.json and docs/config.md are up to date with the schema', async (t) => {

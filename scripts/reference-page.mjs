@@ -1,16 +1,16 @@
-import { KINDS } from '../values/scalar-types.js'
-import { formsOf, inFile, isMapping, type SchemaNode } from './node.js'
-import { ConfigSchema } from './schema.js'
+import { formsOf, inFile, isMapping } from '../dist/config/schema/node.js'
+import { ConfigSchema } from '../dist/config/schema/schema.js'
+import { KINDS } from '../dist/config/values/scalar-types.js'
 
 /** Returns the reference page of the configuration file, `docs/config.md`, made from the schema. */
-export function referencePage(): string {
-  const sections: string[] = []
-  section(ConfigSchema as unknown as SchemaNode, '', false, sections)
+export function referencePage() {
+  const sections = []
+  section(ConfigSchema, '', false, sections)
   return `${INTRODUCTION}\n${sections.join('\n')}`
 }
 
 /** Writes a table for a mapping, then those of the mappings in it. */
-function section(part: SchemaNode, path: string, restart: boolean, sections: string[]): void {
+function section(part, path, restart, sections) {
   const children = childrenOf(part, path)
   if (children.length > 0) {
     const rows = children.map(([key, child]) => row(part, key, child, part.restart ?? restart))
@@ -26,17 +26,17 @@ function section(part: SchemaNode, path: string, restart: boolean, sections: str
   }
 }
 
-function childrenOf(part: SchemaNode, path: string): [string, SchemaNode][] {
+function childrenOf(part, path) {
   const values = Object.values(part.patternProperties ?? {})[0]
   if (values === undefined) return Object.entries(part.properties ?? {})
   return [[path.endsWith('limits') ? '<tier>' : '<name>', values]]
 }
 
 /** Returns the mappings that a value may be or contain, with the suffix of the key that leads there. */
-function mappingsIn(part: SchemaNode): [SchemaNode, string][] {
+function mappingsIn(part) {
   const forms = formsOf(part)
   const mappings = forms.filter(isMapping)
-  const found: [SchemaNode, string][] = mappings.length === 0 ? [] : [[joined(mappings, part), '']]
+  const found = mappings.length === 0 ? [] : [[joined(mappings, part), '']]
   for (const { items } of forms) {
     if (items === undefined || part.wrap) continue
     for (const [inner, suffix] of mappingsIn(items)) found.push([inner, `[]${suffix}`])
@@ -45,16 +45,16 @@ function mappingsIn(part: SchemaNode): [SchemaNode, string][] {
 }
 
 /** Merges several mappings, for a table of all keys that are allowed. */
-function joined(mappings: readonly SchemaNode[], part: SchemaNode): SchemaNode {
-  if (mappings.length === 1) return mappings[0]!
+function joined(mappings, part) {
+  if (mappings.length === 1) return mappings[0]
   const properties = Object.assign({}, ...mappings.map((mapping) => mapping.properties))
-  const required = mappings[0]!.required!.filter((key) =>
-    mappings.every((other) => other.required!.includes(key)),
+  const required = mappings[0].required.filter((key) =>
+    mappings.every((other) => other.required.includes(key)),
   )
-  return { properties, required, description: part.description! }
+  return { properties, required, description: part.description }
 }
 
-function row(parent: SchemaNode, key: string, part: SchemaNode, restart: boolean): string {
+function row(parent, key, part, restart) {
   const required = parent.required?.includes(key) === true
   const fallback =
     part.default === undefined
@@ -70,7 +70,7 @@ function row(parent: SchemaNode, key: string, part: SchemaNode, restart: boolean
   return `| \`${key}\` | ${typeOf(part)} | ${fallback} | ${meaning.replaceAll('|', '\\|')} |`
 }
 
-function typeOf(part: SchemaNode): string {
+function typeOf(part) {
   const names = formsOf(part).map((form) => {
     if (form.const !== undefined) return `\`${form.const}\``
     if (form.kind !== undefined) return KINDS[form.kind].label
@@ -83,11 +83,11 @@ function typeOf(part: SchemaNode): string {
   return [...new Set(names)].join(' or ')
 }
 
-function isEmptyMapping(value: unknown): boolean {
+function isEmptyMapping(value) {
   return typeof value === 'object' && !Array.isArray(value) && Object.keys(value ?? {}).length === 0
 }
 
-function code(value: unknown): string {
+function code(value) {
   return `\`${inFile(value)}\``
 }
 
