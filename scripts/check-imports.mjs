@@ -1,10 +1,10 @@
 // Holds the import directions of the design: `node scripts/check-imports.mjs [package folder]`.
 // Type-only imports count: a direction is about who has to know whom, not about what is left at run time.
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { builtinModules } from 'node:module'
-import { dirname, join, relative, resolve, sep } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { dirname, join, relative, sep } from 'node:path'
 import ts from 'typescript'
+import { runCheck, typescriptFiles } from './run-check.mjs'
 
 const BASE = ['errors', 'shares', 'log-throttle', 'net']
 const CONFIG = [...BASE, 'config']
@@ -68,11 +68,7 @@ export function checkImports(root) {
   const packages = Object.keys({ ...dependencies, ...optionalDependencies })
   const problems = []
 
-  const files = readdirSync(src, { recursive: true })
-    .filter((name) => name.endsWith('.ts'))
-    .map((name) => name.split(sep).join('/'))
-    .sort()
-
+  const files = typescriptFiles(src)
   if (files.length === 0) problems.push('src holds no .ts file: there is nothing to check')
 
   const roomOf = (file) => (file.includes('/') ? file.slice(0, file.indexOf('/')) : file.replace(/\.ts$/, ''))
@@ -174,10 +170,4 @@ export function checkImports(root) {
   return { problems, summary }
 }
 
-const script = fileURLToPath(import.meta.url)
-if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === script) {
-  const { problems, summary } = checkImports(resolve(process.argv[2] ?? join(dirname(script), '..')))
-  for (const problem of problems) console.error(problem)
-  if (problems.length > 0) process.exitCode = 1
-  else console.log(summary)
-}
+runCheck(import.meta.url, checkImports)

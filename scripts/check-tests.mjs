@@ -1,10 +1,10 @@
 // Finds the files of src that no test names: `node scripts/check-tests.mjs [package folder]`.
 // A test names a source file if it mirrors it (test/a/b.test.ts for src/a/b.ts), imports it, or has its path in a line of its own:
 // `// Tests src/a/b.ts` or `// Tests src/a/{b,c}.ts`. Files that hold nothing but types need no test.
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
-import { dirname, join, posix, resolve, sep } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { existsSync, readFileSync } from 'node:fs'
+import { join, posix } from 'node:path'
 import ts from 'typescript'
+import { runCheck, typescriptFiles } from './run-check.mjs'
 
 /** Files, or folders with a slash at the end, that need no test which names them, each with the reason. */
 const EXCEPTIONS = {
@@ -25,8 +25,10 @@ const NAMED = /^\/\/ Tests (src\/.*)$/gm
  * @returns `{ problems, summary }`: a line for each file that no test names, and for each name and exception that is wrong
  */
 export function checkTests(root, exceptions = EXCEPTIONS) {
-  const sources = filesOf(root, 'src')
-  const tests = filesOf(root, 'test').filter((file) => !NO_TESTS.test(file))
+  const sources = typescriptFiles(join(root, 'src')).map((name) => `src/${name}`)
+  const tests = typescriptFiles(join(root, 'test'))
+    .map((name) => `test/${name}`)
+    .filter((file) => !NO_TESTS.test(file))
   const named = new Set()
   const problems = []
   for (const test of tests) {
@@ -59,13 +61,6 @@ export function checkTests(root, exceptions = EXCEPTIONS) {
   return { problems, summary }
 }
 
-function filesOf(root, folder) {
-  return readdirSync(join(root, folder), { recursive: true })
-    .filter((name) => name.endsWith('.ts'))
-    .map((name) => `${folder}/${name.split(sep).join('/')}`)
-    .sort()
-}
-
 /** Expands `src/a/{b,c}.ts src/d.ts` to three paths. */
 function pathsIn(list) {
   return list
@@ -87,10 +82,4 @@ function isTypes(text) {
   return outputText.replace(/^import .*$/gm, '').trim() === 'export {};'
 }
 
-const script = fileURLToPath(import.meta.url)
-if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === script) {
-  const { problems, summary } = checkTests(resolve(process.argv[2] ?? join(dirname(script), '..')))
-  for (const problem of problems) console.error(problem)
-  if (problems.length > 0) process.exitCode = 1
-  else console.log(summary)
-}
+runCheck(import.meta.url, checkTests)

@@ -1,5 +1,5 @@
-// Checks the types of everything, and puts the declarations of `src` into `dist`, for those who use the package. What it found is kept:
-// the next time only what changed, and what depends on that, is checked.
+// Checks the types of everything, and writes the declarations of `src` into `dist`, for users of the package. tsc keeps its results:
+// the next run checks only what changed, and what depends on that.
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const types = join(root, '.tap/types')
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 const { status } = spawnSync(process.execPath, [tsc, '-p', '.'], { cwd: root, stdio: 'inherit' })
-// What was written for a source that is gone by now is still there.
+// tsc does not remove the declarations of a source that is gone.
 const hasSource = (file) =>
   !file.endsWith('.d.ts') || existsSync(join(root, relative(types, file).replace(/\.d\.ts$/, '.ts')))
 if (status === 0)

@@ -16,7 +16,7 @@ import { transform, version } from 'esbuild'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Where each tree of sources is compiled to. */
+/** Output folder of each tree of sources. */
 const TREES = { src: 'dist', test: 'dist-test', 'grafana/source': 'dist-grafana' }
 
 /** Names the compiler and this script: output of another one is not taken for current. */
@@ -36,7 +36,7 @@ export async function compileTests(folder = root) {
   for (const tree of ['test', 'grafana/source']) await compileTree(folder, tree, () => false, forTests)
 }
 
-/** The compiled file of a source, both relative to the root: `test/limiter/key.test.ts` → `dist-test/limiter/key.test.js`. */
+/** Returns the compiled file of a source, both relative to the root: `test/limiter/key.test.ts` → `dist-test/limiter/key.test.js`. */
 export function compiledFile(source) {
   const tree = Object.keys(TREES).find((name) => source.startsWith(`${name}/`))
   if (tree === undefined) throw new Error(`${source} is in none of ${Object.keys(TREES).join(', ')}`)
@@ -44,10 +44,10 @@ export function compiledFile(source) {
 }
 
 /**
- * What a test's source is compiled from, line by line what it was:
- * - it imports the compiled files of other trees;
- * - `import.meta.url` stays the source's, so that fixtures are found beside it;
- * - tap's root test is the file's own, as many files share a process (see test-worker.mjs).
+ * Prepares the source of a test for compilation, line by line:
+ * - imports lead to the compiled files of other trees;
+ * - `import.meta.url` stays that of the source, so that fixtures are found beside it;
+ * - each file gets a root test of its own, because many files share a process (see test-worker.mjs).
  */
 function forTests(text, source) {
   const folder = posix.dirname(compiledFile(source))

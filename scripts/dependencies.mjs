@@ -1,5 +1,5 @@
-// What package-lock.json says of the packages that the gateway is built from and with: whether each of them is what it was
-// when it was chosen, under which licence it comes, and the list of parts (SBOM) that a scanner of holes reads.
+// Reads package-lock.json: checks that each package is pinned by hash and has an allowed licence, and makes the list of licences
+// and the SBOM, which vulnerability scanners read.
 
 /**
  * Licences that ask for no more than their text and names to be kept. Any other is a question for whoever adds the package:
@@ -21,7 +21,7 @@ const ALLOWED = new Set([
 /** Packages whose package.json names no licence, and what their own licence file says. */
 const BY_FILE = new Map([['jsonc-simple-parser', 'MIT']])
 
-/** They run a program of theirs when they are installed. Nothing that runs in production may, and no other without a look at it. */
+/** Packages that may run a program of theirs at installation. Nothing that runs in production may, nor any other unseen. */
 const MAY_RUN_AT_INSTALL = new Set(['esbuild', 'protobufjs'])
 
 /** Scripts that npm runs by itself when this package is installed, from the registry or from git. */
@@ -29,7 +29,7 @@ const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare', 'pre
 
 const REGISTRY = 'https://registry.npmjs.org/'
 
-/** @returns every package of a lockfile, by name and version: `{ path, name, version, dev, licence, integrity, … }` */
+/** Returns the packages of a lockfile, sorted by name and version: `{ path, name, version, dev, licence, integrity, … }`. */
 export function packagesOf(lock) {
   return Object.entries(lock.packages)
     .filter(([path]) => path !== '')
@@ -50,7 +50,7 @@ function compare(a, b) {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** What is wrong with a lockfile beside its package.json, as lines; none: nothing. */
+/** Returns a line for each problem of a lockfile and its package.json. */
 export function lockProblems(manifest, lock) {
   const problems = []
   if (lock.lockfileVersion !== 3)
@@ -85,7 +85,7 @@ export function lockProblems(manifest, lock) {
   return problems
 }
 
-/** Licences that are not on the list of those that may be used, as lines. */
+/** Returns a line for each package whose licence is not allowed. */
 export function licenceProblems(lock) {
   return packagesOf(lock)
     .filter(({ licence }) => !isAllowed(licence))
@@ -95,7 +95,7 @@ export function licenceProblems(lock) {
     )
 }
 
-/** Of `A OR B` one is enough, of `A AND B` all are needed. */
+/** Returns true if a licence is allowed: one part of `A OR B`, all parts of `A AND B`. */
 function isAllowed(licence) {
   if (typeof licence !== 'string') return false
   const bare = licence.replace(/^\((.*)\)$/, '$1')
@@ -103,7 +103,7 @@ function isAllowed(licence) {
   return bare.split(' OR ').some((all) => all.split(' AND ').every((one) => ALLOWED.has(one)))
 }
 
-/** docs/licences.md */
+/** Makes docs/licences.md. */
 export function licencePage(lock) {
   const packages = packagesOf(lock)
   const runtime = packages.filter(({ dev }) => !dev)
@@ -141,8 +141,8 @@ ${lines.join('\n')}
 }
 
 /**
- * The packages that run, as CycloneDX 1.5. Without a time and a serial number, so that the same lockfile makes the same file:
- * the lockfile's own history says when it changed.
+ * Makes the SBOM of the packages that run, as CycloneDX 1.5. It has no time and no serial number, so the same lockfile makes
+ * the same file.
  */
 export function bill(manifest, lock) {
   const runtime = packagesOf(lock).filter(({ dev }) => !dev)
@@ -158,7 +158,7 @@ export function bill(manifest, lock) {
     const found = names.map((name) => resolve(path, name)).filter((one) => one !== undefined)
     return [...new Set(found.map(ref))].sort()
   }
-  /** As Node does: in the package's own folder first, then outwards. */
+  /** Finds a package as Node does: in the package's own folder first, then outwards. */
   function resolve(path, name) {
     for (let folder = path; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/node_modules/')))) {
       const found = byPath.get(`${folder}${folder === '' ? '' : '/'}node_modules/${name}`)

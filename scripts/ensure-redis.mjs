@@ -1,9 +1,9 @@
-// Makes sure that the tests find a real Redis: redis-server on the PATH, or REDIS_URL. As root on Debian it is
-// installed; anywhere else one line says what to do. No test is ever skipped for the lack of it. Valkey is welcome.
+// Makes sure that the tests find a real Redis: redis-server on the PATH, or REDIS_URL. As root on Debian it installs one; elsewhere
+// one line says what to do. No test is skipped for lack of Redis. It also installs Valkey where it can.
 import { spawnSync } from 'node:child_process'
 import { connect } from 'node:net'
 
-/** The first line that the command prints, or undefined when it cannot be run. */
+/** Returns the first line that the command prints; undefined if it cannot run. */
 function firstLine(command, args) {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' })
   return status === 0 ? stdout.split('\n', 1)[0] : undefined
@@ -11,7 +11,7 @@ function firstLine(command, args) {
 
 const version = () => firstLine('redis-server', ['--version'])?.replace(/^Redis server v=(\S+).*/, '$1')
 
-/** Whether something that speaks Redis answers at the URL; a demand for a password is an answer too. */
+/** Resolves with true if a Redis answers at the URL. A demand for a password is an answer, too. */
 function answers(url) {
   return new Promise((resolve) => {
     const socket = connect(Number(url.port || 6379), url.hostname)

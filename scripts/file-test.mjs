@@ -1,5 +1,5 @@
-// What `import t from 'tap'` is to a test file once it is compiled: the test of that file. Files of one process are loaded one after
-// the other; by itself (`node dist-test/limiter/key.test.js`) a file has tap's root test, as ever.
+// Replaces `import t from 'tap'` in compiled test files: gives each file a test of its own. A process loads its files one after the
+// other. A file that runs by itself (`node dist-test/limiter/key.test.js`) gets tap's root test.
 let current
 
 /** Sets the test that the next file gets. */

@@ -1,7 +1,6 @@
 /**
- * Writes the files that are made of others: config/schema.json and docs/config.md of the schema of the configuration, as it
- * was built into dist/; docs/licences.md and sbom.cdx.json of package-lock.json.
- * With --check it writes nothing and exits with 1 when one of them is not what it would be made of.
+ * Writes the generated files: config/schema.json and docs/config.md from the configuration schema in dist/, docs/licences.md and
+ * sbom.cdx.json from package-lock.json. With --check it writes nothing, and exits with 1 if one of them is out of date.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { jsonSchema } from '../dist/config/schema/json-schema.js'

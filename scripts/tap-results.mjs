@@ -3,8 +3,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { Parser } from 'tap-parser'
 
 /**
- * A tap-parser that counts leaf tests: those with no test inside. A test whose inner tests all passed and that failed all
- * the same (an assertion of its own, a timeout, a crash, a file that did not load) counts as one failure.
+ * Creates a tap-parser that counts leaf tests, which hold no other test. A test that failed although its inner tests passed
+ * (an assertion, a timeout, a crash, a file that did not load) counts as one failure.
  *
  * @param onFile called when a test file is done: `{ name, ok, ms, tests }`
  * @param onFailure called where something failed: `{ path, name, diag }`, innermost only
@@ -51,7 +51,7 @@ export function tapResults({ onFile = () => {}, onFailure = () => {} } = {}) {
   return { parser, results }
 }
 
-/** `N passed, N failed`, and what was skipped when something was. */
+/** Formats `N passed, N failed`, with the skipped tests if there are any. */
 export function countLine({ passed, failed, skipped }) {
   return `${passed} passed, ${failed} failed${skipped.length === 0 ? '' : `, ${skipped.length} skipped`}`
 }
