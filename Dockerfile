@@ -1,4 +1,4 @@
-# Tidegate in a container; docs/deploy.md says how to run it. To be had the same again, name the images by digest.
+# Tidegate in a container; docs/deploy.md says how to run it. For reproducible builds, name the images by digest.
 
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
@@ -15,7 +15,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:24-bookworm-slim
-# Fewer arenas of malloc: what reading a large configuration took is not kept by each thread that took part in it.
+# Fewer malloc arenas, so that not every thread keeps the memory that reading a large configuration took.
 ENV NODE_ENV=production MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY --from=dependencies /app/node_modules/ node_modules/
@@ -24,10 +24,10 @@ COPY package.json LICENSE ./
 COPY lua/ lua/
 COPY config/ config/
 RUN node dist/cli/tidegate.js check --config config/tidegate.yaml
-# By number, so that Kubernetes can tell that it is not root. It writes nothing: the root file system may be read-only.
+# A number, so that Kubernetes can see that it is not root. The gateway writes nothing, so the root file system can be read-only.
 USER 1000:1000
 EXPOSE 8080 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 CMD ["node", "/app/dist/cli/tidegate.js", "health"]
-# As process 1 it handles SIGTERM itself, and the processes that it starts are its own to wait for: no init is needed.
+# No init is needed: as process 1 it handles SIGTERM and waits for its child processes.
 ENTRYPOINT ["node", "/app/dist/cli/tidegate.js"]
 CMD ["start", "--config", "/etc/tidegate/tidegate.yaml"]

@@ -1,10 +1,10 @@
 /**
- * The same load for k6 (https://k6.io), against load/tidegate.yaml; docs/load.md says how. It has not been run here, where k6
- * could not be had.
+ * The same load for k6 (https://k6.io), against load/tidegate.yaml; docs/load.md says how. It has not been run, because k6 was
+ * not available.
  *
  *   k6 run -e URL=http://127.0.0.1:8080 -e ADMIN=http://127.0.0.1:8081 -e TOKEN=… -e SCENARIO=a load/k6.js
  *
- * SCENARIO is a, c or mix (b, which changes a tier on the way, is in the locustfile); USERS, RATE and SECONDS change its size.
+ * SCENARIO is a, c or mix (only the locustfile has b, which changes a tier). USERS, RATE and SECONDS change its size.
  */
 
 import { check, sleep } from 'k6'
@@ -17,7 +17,7 @@ const ADMIN = __ENV.ADMIN || 'http://127.0.0.1:8081'
 const USERS = Number(__ENV.USERS || 100)
 const RATE = Number(__ENV.RATE || 4000)
 const SECONDS = Number(__ENV.SECONDS || 30)
-/** What load/tidegate.yaml allows a free consumer a minute on payments. */
+/** The quota of a free consumer on payments a minute, in load/tidegate.yaml. */
 const FREE_LIMIT = 10
 
 const SCENARIOS = {
@@ -54,7 +54,7 @@ function ask(service, consumer, path = '/hello', body = null) {
   return response.status
 }
 
-/** One of its own for each virtual user and run. */
+/** Returns a consumer for each virtual user and run. */
 function consumer(data) {
   return `k6-${data.run}-${exec.vu.idInTest}`
 }
@@ -100,7 +100,7 @@ export function setup() {
   return { run: Date.now(), before: gateway() }
 }
 
-/** k6 does not tell a script its own totals before handleSummary, which knows no setup: so what can be told here is told. */
+/** Compares what it can: k6 has its totals only in handleSummary, which does not know the setup. */
 export function teardown({ before }) {
   sleep(1)
   const after = gateway()

@@ -36,7 +36,7 @@ RATE = float(os.environ.get("LOAD_RATE", "4000"))
 
 in_turn = itertools.cycle(URLS)
 
-# What load/tidegate.yaml allows a minute on payments.
+# The quota of a minute on payments, in load/tidegate.yaml.
 FREE_LIMIT = 10
 SERVICES = ("payments", "marketing", "parallel")
 # Seconds: the gateway counts a request when it is over, a moment after its client has the answer.
@@ -55,7 +55,7 @@ def put_on_tier(consumer: str, tier: str) -> None:
 
 
 class Consumer(FastHttpUser):
-    """One consumer of its own, with one keep-alive connection."""
+    """A user: one consumer with one keep-alive connection."""
 
     abstract = True
     concurrency = 1
@@ -63,14 +63,14 @@ class Consumer(FastHttpUser):
     tier = "free"
 
     def on_start(self) -> None:
-        # New ones each time: what an earlier run has used must not count.
+        # New consumers each time, because what an earlier run used must not count.
         self.consumer = f"{self.tier}-{uuid.uuid4().hex[:12]}"
         if self.tier != "free":
             put_on_tier(self.consumer, self.tier)
 
     def ask(self, service: str, path: str = "/hello", method: str = "GET", **more) -> int:
-        """One request, named by its service and status, so that these are Locust's own counts. 200 and 429 are no failures."""
-        # Once the end has begun, Locust kills who was asleep when it looked, even if it has sent a request since.
+        """Sends one request and names it by service and status, so that Locust counts these. 200 and 429 are not failures."""
+        # At the end, Locust kills users that were asleep when it looked, even if they have sent a request since.
         if self.environment.runner.state == "cleanup":
             raise StopUser
         where = next(in_turn) if len(URLS) > 1 else ""
@@ -85,7 +85,7 @@ class Consumer(FastHttpUser):
             return response.status_code
 
     def expect(self, what: str, got: int, least: int, most: int) -> None:
-        """What is not so is a failure like a request's: on the page, from every process, and in the exit code."""
+        """Records a failed check like a failed request: on the page, from every process, and in the exit code."""
         if least <= got <= most:
             return
         wrong = AssertionError(f"{got}, expected {least}" + ("" if least == most else f" to {most}"))
@@ -97,7 +97,7 @@ class Consumer(FastHttpUser):
     def spend_free_quota(self, what: str, requests: int) -> None:
         began = time.monotonic()
         passed = [self.ask("payments") for _ in range(requests)].count(200)
-        # A tenth of the limit comes back every six seconds: a burst that took so long may have had one more.
+        # A tenth of the limit comes back every six seconds, so a slow burst may pass one more.
         late = int((time.monotonic() - began) * FREE_LIMIT / 60)
         self.expect(what, passed, FREE_LIMIT, FREE_LIMIT + late)
 
@@ -123,7 +123,7 @@ class Upgraded(Consumer):
         self.spend_free_quota("B: as a free consumer it gets through", FREE_LIMIT + 2)
         put_on_tier(self.consumer, "enterprise")
         changed = time.monotonic()
-        # A tier holds on every gateway within a second, and the requests go to all of them in turn.
+        # A tier takes effect on every gateway within a second, and the requests go to all of them in turn.
         in_a_row = 0
         while in_a_row < 2 * len(URLS) and time.monotonic() - changed < 20:
             in_a_row = in_a_row + 1 if self.ask("payments") == 200 else 0
@@ -139,7 +139,7 @@ class Parallel(Consumer):
     def wait_time(self) -> float:
         every = max(1, self.environment.runner.target_user_count) / RATE
         now = time.monotonic()
-        # The first of each somewhere in its interval, or all of them would ask in step.
+        # Start each user somewhere in its interval, or all would send at the same time.
         self.due = getattr(self, "due", now + every * (uuid.uuid4().int % 1000) / 1000) + every
         return max(0.0, self.due - now)
 
@@ -149,7 +149,7 @@ class Parallel(Consumer):
 
 
 class Mixed(Consumer):
-    """Pauses between requests, and now and then twenty in a row."""
+    """Sends requests with pauses, and sometimes twenty in a row."""
 
     abstract = True
     wait_time = between(0.05, 0.5)
@@ -187,7 +187,7 @@ class Enterprise(Mixed):
 
 
 def counts_of_gateways() -> tuple[dict[str, int], int]:
-    """Requests by "service status", and decisions that were made without the store, of all gateways together."""
+    """Returns requests by "service status", and decisions without the store, of all gateways together."""
     requests: dict[str, int] = {}
     open_decisions = 0
     for admin in ADMIN:
@@ -209,7 +209,7 @@ before: tuple[dict[str, int], int] = ({}, 0)
 
 
 def leads(environment: Environment) -> bool:
-    """Of several Locust processes, the one that has everybody's counts."""
+    """Says whether this process has the counts of all Locust processes."""
     return not isinstance(environment.runner, WorkerRunner)
 
 
@@ -222,7 +222,7 @@ def remember(environment: Environment, **_) -> None:
 
 
 def end_when_all_are_done(environment: Environment) -> None:
-    """Users of A and B are done after one round; nobody has to wait for --run-time."""
+    """Stops the run once the users of A and B have done their one round, without waiting for --run-time."""
     runner = environment.runner
     had_users = False
     while runner.state not in ("stopped", "stopping", "cleanup"):
@@ -242,7 +242,7 @@ def say_so(**_) -> None:
 def compare(environment: Environment, **_) -> None:
     if not leads(environment):
         return
-    # GET and POST are entries of their own.
+    # GET and POST have separate entries.
     ours: dict[str, int] = {}
     for (name, _method), entry in environment.stats.entries.items():
         if name.split(" ")[0] in SERVICES:

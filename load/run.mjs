@@ -18,7 +18,7 @@ const SCENARIOS = {
   b: { classes: ['Upgraded'], users: 20, seconds: 60 },
   c: { classes: ['Parallel'], users: 5000, seconds: 60 },
   mix: { classes: ['Free', 'Pro', 'Enterprise'], users: 50, seconds: 20 },
-  // All of it at once and briefly, and a store that waits for a busy machine is not away.
+  // Everything runs at once and briefly, and a Redis that waits for a busy machine must not count as away.
   check: {
     classes: ['FreeBurst', 'Upgraded', 'Parallel', 'Free', 'Pro', 'Enterprise'],
     users: 26,
@@ -105,7 +105,7 @@ async function startGateway(core, dir, store, upstream, storeTimeout = '100ms') 
   await until(`Tidegate is ready (its output is in ${out})`, 60_000, () => {
     if (child.exitCode !== null)
       throw new Error(`Tidegate ended with ${child.exitCode}:\n${readFileSync(out, 'utf8')}`)
-    // It serves before it has found its store, and what it decides then is not counted there.
+    // The gateway serves before it is connected to Redis, and does not count there until then.
     return fetch(`${admin}/readyz`).then(
       async (answer) => answer.ok && (await answer.json()).store === 'up',
       () => false,
@@ -114,7 +114,7 @@ async function startGateway(core, dir, store, upstream, storeTimeout = '100ms') 
   return { child, pid: child.pid, url: `http://127.0.0.1:${port}`, admin }
 }
 
-/** Resolves with its exit code. `onReady` is called when all of its users are there. */
+/** Resolves with Locust's exit code. Calls `onReady` when all its users have started. */
 async function locust(core, gateways, args, { rate = RATE, page = false, onReady }) {
   const child = start(
     core,
@@ -128,7 +128,7 @@ async function locust(core, gateways, args, { rate = RATE, page = false, onReady
         TIDEGATE_ADMIN_TOKEN: TOKEN,
         LOAD_RATE: rate,
       },
-      // The comparison is on stdout; what Locust itself says, on stderr, is for the page.
+      // The comparison is on stdout. Locust's own output, on stderr, is only for its page.
       stdio: ['ignore', 'pipe', page ? 'inherit' : 'ignore'],
     },
   )
@@ -140,7 +140,7 @@ async function locust(core, gateways, args, { rate = RATE, page = false, onReady
   return code ?? 1
 }
 
-/** CPU of Redis and of the gateway, as shares of a core, from when all users are there until just before they go. */
+/** Measures the CPU of Redis and of the gateway, as shares of a core, from the start of all users until just before they stop. */
 function watchCpu(processes, seconds) {
   const read = () => Object.values(processes).map(cpuMs)
   const shares = {}
