@@ -1,6 +1,6 @@
 /**
- * `npm run bench:accuracy`: how near each algorithm comes to an exact log, through the real memory limiter with an
- * injected clock. Nothing in it depends on the machine: the same seed gives the same figures. See README.md.
+ * `npm run bench:accuracy`: measures how near each algorithm comes to an exact log, through the real memory limiter with an
+ * injected clock. Nothing depends on the machine: the same seed gives the same figures. See README.md.
  */
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

@@ -1,4 +1,4 @@
-/** `npm run bench:limiter`: decisions of the limiter alone, beside its peers. See README.md. */
+/** `npm run bench:limiter`: measures decisions of the limiter alone, beside its peers. See README.md. */
 import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
@@ -52,7 +52,7 @@ async function main({ rounds, seconds, only, quick, json }) {
   console.log(`${shape(store.version)}\n${rounds} rounds of ${seconds} s, load average before: ${before}`)
   try {
     for (let round = 0; round < rounds; round++) {
-      // There and back again: what changes slowly on the machine meets all alike.
+      // There and back again: slow changes of the machine meet all alike.
       const order = round % 2 === 0 ? tasks : tasks.toReversed()
       for (const { part, task } of order) {
         const longer = part === 'latency' ? 3 : 1

@@ -1,5 +1,5 @@
 /**
- * `npm run bench:memory`: what a consumer costs of Redis' memory, by loading consumers for real through the limiter and its
+ * `npm run bench:memory`: measures the Redis memory of a consumer, by loading consumers for real through the limiter and its
  * scripts. See README.md.
  */
 import os from 'node:os'
@@ -21,10 +21,10 @@ const usage = `Usage: npm run bench:memory -- [options]
 const HOUR = 3_600_000
 const AMOUNT = 1000
 const TEN_MILLION = 10_000_000
-/** Bytes: what the design gives 10 million consumers of Redis. */
+/** Redis memory that the design allows for 10 million consumers, in bytes. */
 const DESIGN = 2e9
 const IN_FLIGHT = 2048
-/** Ms after which Redis has given back what a busy connection's buffers took. */
+/** Ms until Redis has freed the buffers of a busy connection. */
 const SETTLE = 4000
 
 const short = (i) => `u${1_000_000_000 + i}`
@@ -63,7 +63,7 @@ const ALGORITHMS = ['sliding', 'strict', 'token_bucket', 'fixed', 'calendar', 'c
     name: algorithm,
     limits: [limit(algorithm, algorithm === 'calendar' ? 31 * 24 * HOUR : HOUR)],
     id: short,
-    // A bucket's key goes when it is full again: emptied, it stays for the hour.
+    // A bucket's key goes when it is full again; emptied, it stays for the hour.
     cost: algorithm === 'token_bucket' ? AMOUNT : 1,
   }),
 )
@@ -73,7 +73,7 @@ async function usedMemory(redis) {
   return Number(/used_memory:(\d+)/.exec(await redis.info('memory'))[1])
 }
 
-/** One request of each consumer. */
+/** Sends one request of each consumer. */
 async function load(limiter, { limits, id, cost = 1 }, consumers) {
   const policy = policyOf(limits, { refunds: false, candidate: undefined })
   const service = { index: 0, name: 'orders', upstreams: [], onFailure: 'closed', policies: [policy] }
@@ -99,7 +99,7 @@ async function measure({ store, limiter }, row, consumers) {
 }
 
 /**
- * Bytes of Redis' two hash tables (keys, expiries): 8 for each place, and the places are a power of two. At a million
+ * Bytes of Redis' two hash tables (keys, expiries): 8 for each place, and the number of places is a power of two. At a million
  * they are nearly all taken and at ten million not, so a consumer costs more there than multiplying says.
  */
 const tables = (keys) => 2 * 8 * 2 ** Math.ceil(Math.log2(keys))
@@ -186,14 +186,14 @@ async function main({ consumers, few }) {
   const store = await startStore()
   const quiet = { info() {}, warn() {}, error() {} }
   const client = connectStore({ redis: `redis://127.0.0.1:${store.port}` }, quiet)
-  // Loading is to be complete, not quick: a busy machine must not wave anybody through.
+  // The load has to be complete, not quick: on a busy machine no decision may pass uncounted.
   const limiter = createRedisLimiter({ store: client, timeoutMs: 10_000, log: quiet })
   try {
     await limiter.ready
     console.log(
       `${shape(store.version)}\nload average ${os.loadavg()[0].toFixed(2)}, which does not change bytes\n`,
     )
-    // The first keys and calls take what stays: scripts, buffers.
+    // The first keys and calls allocate what stays: scripts, buffers.
     await load(limiter, MARKED[0], 10_000)
     const marked = []
     for (const row of MARKED) marked.push(await measure({ store, limiter }, row, consumers))

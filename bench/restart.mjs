@@ -1,7 +1,7 @@
 /**
- * What an operator does to a gateway under full load, and how many requests that costs: `node bench/restart.mjs`.
- * A closed loop of clients by node:http, which sends nothing a second time; half of them keep their connection, half open one
- * for each request. Exit code 1 when a request failed. The functions are for `npm run chaos`, too.
+ * Measures how many requests are lost when an operator stops, restarts or replaces gateways under full load: `node
+ * bench/restart.mjs`. A closed loop of clients uses node:http, which never retries; half of them keep their connection, half open
+ * one for each request. Exit code 1 if a request failed. The functions are for `npm run chaos`, too.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -58,7 +58,7 @@ async function startGateway(origin, args) {
 function startLoad(gateways) {
   const result = { requests: 0, failed: 0, failures: {} }
   let stopping = false
-  /** The balancer's: gateways whose /readyz said 200 last. */
+  /** Gateways that the balancer uses: their last /readyz was 200. */
   let ready = gateways
 
   function ask(gateway, agent) {
@@ -113,8 +113,8 @@ function startLoad(gateways) {
 }
 
 /**
- * SIGTERM to one of two gateways behind a balancer that asks /readyz every second, as balancers do, and goes on sending
- * until it hears of it.
+ * Sends SIGTERM to one of two gateways behind a balancer that asks /readyz every second, as balancers do, and goes on sending
+ * until it learns of it.
  */
 export async function terminateUnderLoad({ workers = 0, atLeast = 10_000 } = {}) {
   const backend = await startBackend()
@@ -137,7 +137,7 @@ export async function terminateUnderLoad({ workers = 0, atLeast = 10_000 } = {})
   return { ...result, during, code }
 }
 
-/** SIGUSR2: all workers are replaced, `times` times, while clients ask. */
+/** Sends SIGUSR2, which replaces all workers, `times` times while clients send requests. */
 export async function restartUnderLoad({ workers = 2, times = 3, atLeast = 5_000 } = {}) {
   const backend = await startBackend()
   const gateway = await startGateway(backend.origin, ['--workers', String(workers)])

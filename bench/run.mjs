@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: Tidegate beside its peers; `npm run bench -- PART`: something else of it. See README.md.
- * Installs the peers and builds the product when they are not there yet, so nothing but node is imported up here.
+ * `npm run bench`: Tidegate beside its peers; `npm run bench -- PART`: another part of it. See README.md. Installs the peers and
+ * builds the product if they are missing, so only node modules are imported here.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'

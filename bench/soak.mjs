@@ -1,6 +1,6 @@
 /**
- * `npm run soak`: a gateway under mixed load, its memory after forced collections fitted to a line: what it gains in ten minutes.
- * Needs nothing but Node. See README.md.
+ * `npm run soak`: runs a gateway under mixed load, and fits its memory after forced collections to a line: how much it gains in
+ * ten minutes. Needs nothing but Node. See README.md.
  */
 import { parseArgs } from 'node:util'
 import { after, ok, reset, startBackend, status } from './chaos/backend.mjs'
@@ -25,12 +25,12 @@ if (values.help) {
 }
 const minutes = Number(values.minutes ?? 10)
 const rate = Number(values.rate ?? 600)
-/** Percent in ten minutes of load. */
+/** Greatest growth in ten minutes of load, in percent. */
 const MOST = 1
-/** Over the minutes that are asked for. */
+/** Samples over the requested minutes. */
 const SAMPLES = 12
 const MORE_SAMPLES = 5
-/** Below it a slope is what the collector leaves now and then, however short the run. MiB. */
+/** Slopes below this many MiB are noise of the collector, however short the run. */
 const NOISE = 2
 
 const kinds = [ok, ok, ok, ok, after(20), status(500), reset]
@@ -50,7 +50,7 @@ const gateway = await startGateway(
   { nodeArgs: measurable(folder()) },
 )
 
-/** Least squares: what a minute adds. */
+/** Fits a line by least squares. Returns the growth a minute. */
 function slope(points) {
   const n = points.length
   const mean = (key) => points.reduce((sum, point) => sum + point[key], 0) / n
@@ -94,7 +94,7 @@ function gains() {
 }
 
 for (let i = 0; i <= SAMPLES; i++) await sample(i)
-// A step that the allocator took once is no leak, and a line through it looks like one: what leaks goes on.
+// A single step of the allocator is no leak, although a line through it looks like one: a leak goes on.
 for (let i = 1; i <= MORE_SAMPLES && !gains().every(({ holds }) => holds); i++) await sample(SAMPLES + i)
 const alive = gateway.alive()
 await gateway.stop()

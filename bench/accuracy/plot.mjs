@@ -1,4 +1,4 @@
-/** The accuracy table as an SVG of its own: no dependency, legible on a light and on a dark page. */
+/** Draws the accuracy table as an SVG without a dependency, legible on a light and on a dark page. */
 import { ALGORITHMS } from './simulate.mjs'
 
 const BAR = 12
@@ -9,7 +9,7 @@ const LABELS = 210
 const PANEL = 300
 const BETWEEN = 60
 const WIDTH = LABELS + 2 * PANEL + BETWEEN + 50
-/** Of both axes, in % of the limit or of the exact volume. */
+/** End of both axes, in % of the limit or of the exact volume. */
 const MOST = 200
 
 const STYLE = `
@@ -45,7 +45,7 @@ function panel(x, height, title, unit, rows, groups, percentOf, digits) {
     const percent = percentOf(row)
     const y = groups.get(row.traffic) + ALGORITHMS.indexOf(row.algorithm) * (BAR + GAP)
     const width = scale(percent) - x
-    // Not across the line at 100 %.
+    // Keeps the label off the line at 100 %.
     const label = Math.max(width, scale(100) - x) + 4
     parts.push(
       `<rect x="${x}" y="${y}" width="${width.toFixed(1)}" height="${BAR}" class="${row.algorithm}"><title>${row.traffic}, ${row.algorithm}: ${percent.toFixed(1)} % ${unit}</title></rect>`,
@@ -55,7 +55,7 @@ function panel(x, height, title, unit, rows, groups, percentOf, digits) {
   return parts.join('\n')
 }
 
-/** @param rows of `measureAccuracy` */
+/** @param rows result of `measureAccuracy` */
 export function plotAccuracy(rows) {
   const classes = [...new Set(rows.map((row) => row.traffic))]
   const groupHeight = ALGORITHMS.length * (BAR + GAP) + GROUP_GAP

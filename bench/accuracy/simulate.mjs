@@ -2,10 +2,10 @@
 import { arrivalsOf, CLASSES, LIMIT, WINDOW_MS } from './traffic.mjs'
 
 export const ALGORITHMS = ['sliding', 'strict', 'token_bucket', 'fixed']
-/** What the project promises. */
+/** Minimum shares of the exact volume that the project promises. */
 export const MARKS = { slidingAdmitted: 0.98, strictAdmitted: 0.94 }
 
-/** The time of every admission. `inWindow(t)` counts those in (t - window, t]. */
+/** Keeps the time of every admission. `inWindow(t)` counts those in (t - window, t]. */
 function createLog() {
   const times = []
   let first = 0
@@ -19,10 +19,7 @@ function createLog() {
   }
 }
 
-/**
- * The exact log limiter: it admits a request when, of those that it has itself admitted, fewer than the limit lie in
- * the window that ends with it.
- */
+/** The exact log limiter: it admits a request if it has admitted fewer than the limit in the window that ends with it. */
 function exactAdmissions(arrivals) {
   const log = createLog()
   for (const t of arrivals) if (log.inWindow(t) < LIMIT) log.add(t)
@@ -77,7 +74,7 @@ export function measureAccuracy({ open, windows, seed }) {
   })
 }
 
-/** Each promise with the figures that it was judged by. */
+/** Compares each promise with its figures. */
 export function judgeMarks(rows) {
   const steady = (algorithm) => rows.filter((row) => row.algorithm === algorithm && row.steady)
   const percent = (share) => `${(100 * share).toFixed(1)} %`

@@ -1,6 +1,6 @@
 /**
- * The traffic that limiters are judged by: arrival times in unix ms, from a seed, so that the same seed gives the same
- * requests on every machine. One consumer, cost 1.
+ * Traffic that limiters are judged by: arrival times in unix ms, from a seed, so that the same seed gives the same requests on
+ * every machine. One consumer, cost 1.
  */
 
 export const LIMIT = 100
@@ -8,7 +8,7 @@ export const WINDOW_MS = 60_000
 /** A multiple of the window, so that windows of all algorithms begin where they would in production. */
 const START = 1_800_000_000_000
 
-/** Even numbers in [0, 1) from a 32-bit seed (mulberry32). */
+/** Returns a generator of even numbers in [0, 1) from a 32-bit seed (mulberry32). */
 function randomFrom(seed) {
   let state = seed >>> 0
   return () => {
@@ -21,7 +21,7 @@ function randomFrom(seed) {
 
 const exponential = (random, mean) => -mean * Math.log(1 - random())
 
-/** Independent callers: `load` times the limit arrives in a window, on average. */
+/** Independent callers: on average `load` times the limit arrives in a window. */
 function* poisson(load, windows, random) {
   const end = START + windows * WINDOW_MS
   for (let at = START; ; ) {
@@ -31,7 +31,7 @@ function* poisson(load, windows, random) {
   }
 }
 
-/** Four times the limit's rate while on, nothing while off; on a quarter of the time, for a quarter window on average. */
+/** Bursts: four times the limit's rate while on, nothing while off; on a quarter of the time, for a quarter window on average. */
 function* onOff(windows, random) {
   const end = START + windows * WINDOW_MS
   for (let at = START; at < end; ) {
@@ -46,8 +46,8 @@ function* onOff(windows, random) {
 }
 
 /**
- * Somebody who knows how windows are cut: rests for a window, spends the limit in the last 50 ms of the next, asks ten times as
- * often as allowed for nearly a window from the boundary on, and rests again. Four windows a round.
+ * An attacker who knows how windows are cut: rests for a window, spends the limit in the last 50 ms of the next, asks ten times
+ * as often as allowed for nearly a window from the boundary on, and rests again. Four windows a round.
  */
 function* boundary(windows) {
   const burst = 50
@@ -58,7 +58,7 @@ function* boundary(windows) {
   }
 }
 
-/** `steady` classes are those that the marks for admitted volume hold on. */
+/** The marks for admitted volume hold on `steady` classes. */
 export const CLASSES = [
   { name: 'Poisson, 0.8 of the limit', steady: true, arrivals: (n, random) => poisson(0.8, n, random) },
   { name: 'Poisson, 1.0 of the limit', steady: true, arrivals: (n, random) => poisson(1, n, random) },

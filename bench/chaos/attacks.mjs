@@ -1,7 +1,7 @@
 /**
- * What one address can try against the others (docs/threat-model.md), with the gateway and the backend that it is tried on.
- * `neighbours.mjs` runs each in a thread of its own and measures the others meanwhile; test/e2e/neighbours.test.ts begins each,
- * and looks that nobody else is refused.
+ * Attacks of one address on the others (docs/threat-model.md), with the gateway and the backend they need. `neighbours.mjs` runs
+ * each in a thread of its own and measures the others meanwhile; test/e2e/neighbours.test.ts begins each, and checks that nobody
+ * else is refused.
  */
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { once } from 'node:events'
@@ -28,7 +28,7 @@ async function many(count, make, pauseMs = 1) {
 
 const encode = (data) => Buffer.from(JSON.stringify(data)).toString('base64url')
 
-/** Opens a connection from the attacker, sends the bytes, and reads nothing. It may be refused. */
+/** Opens a connection from the attacker, sends the bytes, and reads nothing. The gateway may refuse it. */
 async function connect(address, bytes) {
   const socket = net.connect({ port: portOf(address), host: '127.0.0.1', localAddress: ATTACKER })
   socket.on('error', () => {})
@@ -100,7 +100,7 @@ const NEIGHBOURS_KEY = 'key-of-the-neighbour'
 
 const KID = 'current'
 let pair
-/** Made once, where it is needed. */
+/** Made once, when needed. */
 const keys = () => {
   pair ??= generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return pair
@@ -112,13 +112,13 @@ function unsigned(kid, sub) {
 }
 
 let made = 0
-/** A token that nobody has seen yet. */
+/** Returns a token that the gateway has not seen yet. */
 function freshToken() {
   const text = unsigned(KID, `user-${made++}`)
   return `${text}.${sign('sha256', Buffer.from(text), { key: keys().privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
 }
 
-/** One of the issuer's key that it has not signed, or of a key that the issuer does not have. */
+/** Returns a token of the issuer's key that it has not signed, or of a key that the issuer does not have. */
 function forgedToken() {
   const kid = made++ % 2 === 0 ? KID : `unknown-${made}`
   return `${unsigned(kid, 'admin')}.${randomBytes(64).toString('base64url')}`
@@ -127,7 +127,7 @@ function forgedToken() {
 // Ids
 
 let stranger = 0
-/** Every second another one pays for the first time. */
+/** Every second a new consumer pays for the first time. */
 const payingId = () => `paid-${Math.floor(performance.now() / 1000)}`
 
 /**
@@ -164,7 +164,7 @@ export const attacks = [
   },
   {
     name: '135 clients that read nothing of a large response',
-    // The system of each takes some MB before it takes no more.
+    // The system buffers some MB for each before it takes no more.
     begin: async ({ address }, part) =>
       closing(await many(135 * part, () => connect(address, get('/api/large')), 50 * part)),
   },
@@ -206,7 +206,7 @@ export const attacks = [
       consumers: [{ header: { name: 'x-user-id' } }],
       tier_sources: [{ http: { url: `${origin}/plans/{consumer}`, ttl: '1s', timeout } }],
     }),
-    // One that falls to this tier is refused with its second request.
+    // A consumer that falls to the tier `free` is refused with its second request.
     limits: { free: '1/day', paid: 'unlimited' },
     headers: () => ({ 'x-user-id': payingId() }),
     begin: ({ address }, part) =>
@@ -224,11 +224,11 @@ export const attacks = [
 ]
 
 /**
- * The configuration of the gateway that it is tried on, as JSON.
+ * Returns the configuration of the attacked gateway, as JSON.
  *
  * @param ofService settings of the service besides its upstream
  * @param ofServer settings of the server, besides those that the attack needs
- * @param timeout of a tier source
+ * @param timeout timeout of a tier source
  */
 export function configOf(
   { gateway = () => ({}), limits },
@@ -259,7 +259,7 @@ const PUBLIC = () => ({ keys: [{ ...keys().publicKey.export({ format: 'jwk' }), 
  */
 export async function startBackend(jwks = PUBLIC()) {
   const block = Buffer.alloc(65_536)
-  // 16 MB/s each: it is the connections that are tried, and not the loopback.
+  // 16 MB/s each: the attack is on the connections, not on the loopback.
   const endless = (res) => {
     const push = () => {
       if (!res.destroyed && res.write(block)) setTimeout(push, 4)
@@ -306,7 +306,7 @@ export async function startBackend(jwks = PUBLIC()) {
 
 export { PUBLIC as publicKeys }
 
-// In a thread of its own, so that neither the attack nor its victim holds up whoever measures.
+// In a thread of its own, so that neither the attack nor its victim delays the measuring code.
 if (workerData?.part === 'backend')
   parentPort.postMessage({ origin: (await startBackend(workerData.jwks)).origin })
 if (workerData?.part === 'attack') {

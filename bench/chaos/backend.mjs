@@ -4,7 +4,7 @@ import http from 'node:http'
 import net from 'node:net'
 import { Worker } from 'node:worker_threads'
 
-/** How a backend answers; `serve` is replaced while it runs. */
+/** Starts a backend; `serve` sets how it answers and may be replaced while it runs. */
 export async function startBackend(serve = ok) {
   const sockets = new Set()
   const backend = { serve, requests: 0, complete: 0, port: 0 }
@@ -29,7 +29,7 @@ export async function startBackend(serve = ok) {
     backend.origin = `http://127.0.0.1:${backend.port}`
   }
   backend.start = listen
-  /** From now on connections are refused; those that are open are reset. */
+  /** Refuses connections from now on, and resets the open ones. */
   backend.stop = () => {
     server.close()
     for (const socket of sockets) socket.resetAndDestroy()
@@ -60,20 +60,20 @@ export const status = (code) => (req, res) => {
   res.end('no')
 }
 
-/** A byte now and then, and never an end. */
+/** Sends a byte now and then, and never ends. */
 export function trickle(_, res) {
   res.writeHead(200, { 'content-length': 1_000 })
   const timer = setInterval(() => res.write('x'), 100)
   res.on('close', () => clearInterval(timer))
 }
 
-/** Half of what it has announced, then a FIN. */
+/** Sends half of the announced body, then a FIN. */
 export function half(_, res) {
   res.writeHead(200, { 'content-length': 100 })
   res.write('x'.repeat(50), () => res.socket?.end())
 }
 
-/** Answers well, and closes the idle connection a moment later without having said so. */
+/** Answers well, and closes the idle connection a moment later without having announced it. */
 export function forgetful(req, res) {
   const { socket } = req
   req.resume()
@@ -87,7 +87,7 @@ const server = require('node:net').createServer().listen({ port: 0, host: '127.0
   setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 120_000), 20)
 })`
 
-/** A port at which connections are neither made nor refused: its backlog is full. */
+/** Returns a port at which connections are neither accepted nor refused: its backlog is full. */
 export async function hangingPort() {
   const worker = new Worker(STUCK, { eval: true })
   const [port] = await once(worker, 'message')

@@ -6,7 +6,7 @@ import { quantile, sleep, startLoad, until } from './load.mjs'
 
 const TRIES = 50
 
-/** @param misbehave opens connections beside the usual load; what it gives is added to the result */
+/** @param misbehave opens connections beside the usual load; its result is added to the figures */
 async function beside(serve, misbehave, more = {}) {
   const backend = await startBackend(serve)
   const gateway = await startGateway(

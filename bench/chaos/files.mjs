@@ -8,7 +8,7 @@ import { sleep, startLoad, until } from './load.mjs'
 
 const reloads = (gateway, result) => gateway.metric('tidegate_config_reloads_total', `result="${result}"`)
 
-/** @param change does something to the file and says when a good one is back */
+/** @param change changes the file and says when a good one is back */
 async function changing(change, file) {
   const backend = await startBackend()
   const text = (times) =>

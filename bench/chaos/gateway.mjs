@@ -1,4 +1,4 @@
-/** A gateway as its operator starts it, each in a process and a folder of its own. */
+/** Starts gateways as operators do, each in a process and a folder of its own. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -39,7 +39,7 @@ export function config(services, more = {}, route = {}) {
   })
 }
 
-/** Starts a process and leaves it alone: for those that are to fail. */
+/** Starts a process that is expected to fail. */
 export function run(args, { nodeArgs = [], shell, stdio = ['ignore', 'ignore', 'pipe'], env = {} } = {}) {
   const command = [process.execPath, ...nodeArgs, CLI, ...args]
   const [file, ...rest] =
@@ -79,9 +79,9 @@ export async function startGateway(text, { args = [], file, ...options } = {}) {
     admin,
     configFile,
     alive: () => child.exitCode === null && child.signalCode === null,
-    /** Resident MiB. */
+    /** Returns the resident MiB. */
     rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) / 1024,
-    /** The sum of a metric's series with such a text among their labels. */
+    /** Returns the sum of a metric's series whose labels contain the text. */
     async metric(name, label = '') {
       const lines = (await metricText())
         .split('\n')

@@ -27,7 +27,7 @@ export function startLoad(target, { rate = 150, connections = 64, method = 'GET'
     }
     seen.push({ at, ms: performance.now() - at, ...outcome })
   }
-  // Those that a busy machine did not get to are sent together: the rate holds over the whole.
+  // Requests that a busy machine delayed are sent together, so the rate holds over the whole time.
   const timer = setInterval(() => {
     const due = Math.floor(((performance.now() - began) * rate) / 1000)
     for (; sent < due; sent++) {
@@ -38,11 +38,11 @@ export function startLoad(target, { rate = 150, connections = 64, method = 'GET'
   }, 5)
 
   return {
-    /** The fault begins. */
+    /** Marks the beginning of the fault. */
     mark: () => {
       marked = performance.now()
     },
-    /** The fault is over. */
+    /** Marks the end of the fault. */
     heal: () => {
       healed = performance.now()
     },
@@ -59,7 +59,7 @@ export function startLoad(target, { rate = 150, connections = 64, method = 'GET'
 const EDGE_MS = 300
 
 function summary(seen, marked, healed) {
-  // Both ends cut off: what was sent there may have met the fault, or not.
+  // Both ends are cut off: requests then may or may not have met the fault.
   const during = seen.filter(({ at }) => at >= marked + EDGE_MS && at < healed - EDGE_MS)
   const after = seen.filter(({ at }) => at >= healed)
   const failed = seen.filter(({ status }) => status !== 200)

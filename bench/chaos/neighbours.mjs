@@ -1,4 +1,4 @@
-/** Attacks of one address, 127.0.0.2, on what is bounded and shared, beside the usual load of another. */
+/** Runs attacks of one address, 127.0.0.2, on bounded and shared resources, beside the usual load of another. */
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { attacks, configOf, publicKeys } from './attacks.mjs'
@@ -48,7 +48,7 @@ async function run(attack, index) {
 
 const isFast = ({ p99, usual }) => p99 <= Math.max(10, 2 * usual)
 
-/** What else the machine does shows in one run and not in the next; what the attack does shows in all. Errors always count. */
+/** Other work of the machine shows in one run and not in the next; the attack shows in all. Errors always count. */
 async function runs(attack, index) {
   for (let left = 2; ; left--) {
     const result = await run(attack, index)

@@ -1,4 +1,4 @@
-/** Faults of the gateway's own process, and what it stands on. */
+/** Faults of the gateway's own process, and of what it runs on. */
 import { readdirSync, readFileSync } from 'node:fs'
 import net from 'node:net'
 import { after, ok, startBackend } from './backend.mjs'
@@ -46,7 +46,7 @@ export const rows = [
     async run() {
       return loaded(1, { options: { shell: 'ulimit -n 200' }, load: { connections: 4 } }, async (gateway) => {
         const { port } = new URL(gateway.address)
-        // From ten addresses, since one has a quarter.
+        // From ten addresses, as one may hold a quarter.
         const sockets = Array.from({ length: 300 }, (_, i) =>
           net
             .connect({ port, host: '127.0.0.1', localAddress: `127.0.0.${2 + (i % 10)}` })
@@ -168,7 +168,7 @@ export const rows = [
   },
 ]
 
-/** Clients as fast as they can, by a balancer that looks at /readyz ten times a second. */
+/** Runs clients as fast as they can, through a balancer that asks /readyz ten times a second. */
 async function handover() {
   const backend = await startBackend(after(2))
   const text = config(

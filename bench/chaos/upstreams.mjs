@@ -1,4 +1,4 @@
-/** Faults of upstreams: each row is a fault, what has to hold, and what was seen. */
+/** Faults of upstreams: each row has a fault, what must hold, and what was seen. */
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import {
@@ -16,7 +16,7 @@ import {
 import { config, folder, startGateway } from './gateway.mjs'
 import { sleep, startLoad, until } from './load.mjs'
 
-/** Load for a second, the fault for some more, and load again until it is over. */
+/** Runs load for a second, the fault for some more, and load again until it is over. */
 async function fault(
   origins,
   { service = {}, route = {}, more = {}, load: loadOptions = {}, gateway: options },
@@ -196,7 +196,7 @@ export const rows = [
   },
 ]
 
-/** The gateway's resolver reads a file, as nobody's real one is to be changed for this. */
+/** The gateway's resolver reads a file, so that the machine's own resolver stays as it is. */
 async function dns(fails) {
   const dir = folder()
   const file = path.join(dir, 'address')
@@ -229,7 +229,7 @@ syncBuiltinESMExports()
     writeFileSync(file, '')
     await sleep(40_000)
   } else {
-    // The same backend, by another address of this machine; who is asked by which is seen at its socket.
+    // The same backend at another address of this machine; its socket shows which address was asked.
     const began = performance.now()
     writeFileSync(file, '127.0.0.2')
     const proxy = await second(a.port)

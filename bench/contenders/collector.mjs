@@ -1,4 +1,4 @@
-/** Takes pushes of OTLP and throws them away. Run as a child: says its port and answers with `pushes` and `bytes` over IPC. */
+/** Accepts OTLP pushes and throws them away. Run as a child: sends its port, and answers with `pushes` and `bytes` over IPC. */
 import { createServer } from 'node:http'
 
 let pushes = 0

@@ -1,6 +1,6 @@
 /**
- * Who runs, each as a process of its own on the gateway's core with the same upstream and the same Redis.
- * Every one that limits serves `/open/*` (a limit nobody reaches) and `/denied/*` (one a minute).
+ * The contenders, each a process of its own on the gateway's core with the same upstream and the same Redis. Every one that
+ * limits serves `/open/*` (a limit nobody reaches) and `/denied/*` (one a minute).
  */
 import { openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -15,7 +15,7 @@ const ourCli = path.join(here, '../../dist/cli/tidegate.js')
 /** Starts the upstream that all contenders stand in front of, on the core of the load. */
 export const startUpstream = () => startScript(LOAD_CORE, path.join(here, 'upstream.mjs'))
 
-/** Newlines in a file that only grows, read on from where the last call ended. */
+/** Counts the newlines of a file that only grows, from where the last call ended. */
 function lineCounter(file) {
   let from = 0
   return () => {
@@ -100,9 +100,12 @@ ${more}`,
     accessLines: lineCounter(accessLog),
     /** Its script reads the one key of a decision with one GET, whatever the batch. */
     decisionCommand: 'get',
-    /** It also asks, now and then, whether a tier was assigned elsewhere, an amount changed, somebody banned, a key revoked. */
+    /** It also polls for changed tiers, amounts, bans and keys. */
     pollsPerSecond: 10,
-    /** Share of the requests, at most, whose limits are read before they are charged, to be explained (`explain.sample`, by default 0.01). */
+    /**
+     * Greatest share of requests whose limits are read before they are charged, for explanations (`explain.sample`, by default
+     * 0.01).
+     */
     looksFirst: 0.02,
     remembersDenials: true,
   }
@@ -126,7 +129,7 @@ export async function startPeer(mode, { upstreamPort, redisPort, services, autoP
   }
 }
 
-/** `bare` or `http-proxy`: nothing but a proxy. */
+/** Starts `bare` or `http-proxy`: a proxy and nothing else. */
 export async function startFloor(mode, { upstreamPort }) {
   const floor = await startScript(GATEWAY_CORE, path.join(here, 'floors.mjs'), [
     JSON.stringify({ mode, upstream: `http://127.0.0.1:${upstreamPort}` }),
@@ -134,7 +137,7 @@ export async function startFloor(mode, { upstreamPort }) {
   return { name: mode, ...floor, url: `http://127.0.0.1:${floor.port}`, withoutIds: true }
 }
 
-/** Prometheus text into a function that sums the series of a name whose labels contain all that is asked for. */
+/** Parses Prometheus text. Returns a function that sums the series of a name whose labels contain all the given ones. */
 function parseMetrics(text) {
   const series = []
   for (const line of text.split('\n')) {

@@ -1,7 +1,7 @@
 /**
- * What stands below a gateway, with no limit, no log, no ids: `bare` is node:http in front of undici and nothing else,
- * `http-proxy` the package of that name. Both keep their upstream connections, and neither strips a hop-by-hop field
- * that the bench doesn't send.
+ * The floor below every gateway, with no limit, no log, no ids: `bare` is node:http in front of undici and nothing else,
+ * `http-proxy` the package of that name. Both keep their upstream connections, and neither strips a hop-by-hop field that the
+ * bench doesn't send.
  */
 import http from 'node:http'
 import httpProxy from 'http-proxy'

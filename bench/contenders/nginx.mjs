@@ -1,4 +1,4 @@
-/** nginx as a contender: a proxy in C without a limit, and with Lua and Redis one that limits. */
+/** nginx as a contender: a proxy in C without a limit, and one that limits with Lua and Redis. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -7,7 +7,7 @@ import { GATEWAY_CORE } from '../harness/machine.mjs'
 import { freePort, start, until } from '../harness/process.mjs'
 
 const here = fileURLToPath(new URL('nginx/', import.meta.url))
-/** Debian's. */
+/** Path on Debian. */
 const MODULES = '/usr/lib/nginx/modules'
 const CLIENT = '/usr/share/lua/5.1/nginx/redis.lua'
 

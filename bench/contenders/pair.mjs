@@ -28,7 +28,7 @@ if (mode === 'proxy') {
     maxRetriesPerRequest: 1,
     enableAutoPipelining: autoPipelining,
   })
-  // One scope per prefix: the plugin's limit is global to the scope that it is registered in.
+  // One scope for each prefix: the plugin's limit is global to the scope that it is registered in.
   for (const [prefix, max] of Object.entries(limits)) {
     await app.register(async (scope) => {
       await scope.register(rateLimit, {

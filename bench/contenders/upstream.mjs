@@ -9,7 +9,7 @@ const small =
   '{"id":"ord_81723","status":"paid","amount":1999,"currency":"EUR","items":[{"sku":"A-1","qty":2}]}'
 const end = '\r\n\r\n'
 let hits = 0
-/** Of bodies that came in. */
+/** Bytes of request bodies that came in. */
 let bytes = 0
 
 function answerOf(type, body) {
@@ -32,7 +32,7 @@ function reply(head) {
 
 const server = net.createServer({ noDelay: true }, (socket) => {
   let rest = ''
-  /** Bytes of a body that are still to come, and what is sent after them. */
+  /** Bytes of a body that are still to come; `answer` is sent after them. */
   let due = 0
   let answer
   socket.on('data', (chunk) => {

@@ -15,7 +15,7 @@ export async function addedLatency(load, ways, { clients, rate, rounds, seconds,
         clients,
         rate,
         seconds: i < 0 ? 2 : seconds,
-        // 5,000 new connections are a burden of their own for a while, and not the one that is measured.
+        // 5,000 new connections are a burden of their own for a while, which is not measured here.
         warmup: i < 0 ? 2 : 4,
       }
       let disturbed

@@ -1,4 +1,4 @@
-/** `npm run bench -- idle`: what a client costs that keeps its connection and asks for nothing. */
+/** `npm run bench -- idle`: measures the cost of a client that keeps its connection and sends nothing. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
@@ -14,7 +14,7 @@ import { wrk } from '../harness/wrk.mjs'
 const MOST = 12 * 1024
 const AT_ONCE = 100
 
-/** Opens a connection, has one request answered and leaves it at that. */
+/** Opens a connection, sends one request, and stops. */
 async function idleClient(port, i) {
   const socket = net.connect(port, '127.0.0.1')
   await once(socket, 'connect')
@@ -29,7 +29,7 @@ async function idleClient(port, i) {
 export async function idle({ quick }) {
   requireTools({ wrk: true })
   pinSelf()
-  // The gateway takes no more than leaves it half of its files, and nobody here may have more files than the hard limit.
+  // The gateway's limit leaves it half of its files, and nobody here may have more files than the hard limit.
   const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 65_536
   const clients = Math.min(quick ? 2_000 : 10_000, Math.floor((files - 200) / 2) - 50)
   const dir = folder()
@@ -46,7 +46,7 @@ export async function idle({ quick }) {
     nodeArgs: measurable(dir),
   })
   try {
-    // Compiled, and its pools and caches as full as they get.
+    // By now the code is compiled, and pools and caches are as full as they get.
     await wrk({ url: `${gateway.url}/open`, connections: 64, seconds: quick ? 2 : 5, consumers: 1000 })
     const before = await leftAfterGc(gateway)
     const { port } = new URL(gateway.url)

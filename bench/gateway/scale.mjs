@@ -34,7 +34,7 @@ async function measure({ routes, consumers }, seconds, upstream, store) {
   try {
     const loaded = await leftAfterGc(gateway)
     const job = { url: `${gateway.url}/open`, connections: CONNECTIONS, consumers, routes }
-    // Compiled, and each of them asked a few times: a first request makes what the others find.
+    // Compiles the code and sends each a few requests: a first request fills the caches for later ones.
     let asked = (await wrk({ ...job, seconds: Math.max(4, seconds) })).requests
     while (asked < 4 * Math.max(routes, consumers)) asked += (await wrk({ ...job, seconds: 2 })).requests
     const from = cpuMs(gateway.pid)
@@ -51,7 +51,7 @@ async function measure({ routes, consumers }, seconds, upstream, store) {
 export async function scale({ rounds, seconds }) {
   requireTools({ wrk: true })
   pinSelf()
-  // As the image and the systemd unit have it.
+  // As the image and the systemd unit set it.
   process.env.MALLOC_ARENA_MAX = '2'
   const store = await startStore()
   const upstream = await startUpstream()

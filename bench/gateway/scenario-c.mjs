@@ -1,6 +1,6 @@
 /**
- * Scenario C: 5,000 parallel clients on Redis. Nobody gets more than their limit, nothing fails, nothing is waved
- * through; what Redis costs and what the gateway adds at p99, at 4,000 requests a second.
+ * Scenario C: 5,000 parallel clients on Redis. No client gets more than its limit, nothing fails, and nothing passes uncounted.
+ * Measures the cost in Redis and what the gateway adds at p99, at 4,000 requests a second.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,9 +14,9 @@ import { addedLatency } from './added-latency.mjs'
 
 const CLIENTS = 5000
 const RATE = 4000
-/** How long a decision may wait for others, of the gateway that does that. */
+/** `store.gather` of the gateway that uses it: how long a decision may wait for others. */
 const GATHER = '2ms'
-/** Of a core, by the design. */
+/** Greatest share of a core that Redis may use, by the design. */
 const REDIS_MARK = 0.1
 const HOUR = 3_600_000
 
@@ -51,7 +51,7 @@ export async function scenarioC({ rounds, seconds, quick, json, write }) {
   const upstream = await startUpstream()
   const load = await script('../harness/paced-load.mjs')
   const long = quick ? 5 : 15
-  // Everyone asks for two more than they may have.
+  // Each client asks for two more than it may have.
   const quota = Math.floor((RATE * long) / CLIENTS) - 2
   const bursts = quick ? 3 : 10
   const base = { dir, upstreamPort: upstream.port, redisPort: store.port }
@@ -176,7 +176,7 @@ export async function scenarioC({ rounds, seconds, quick, json, write }) {
   return wrong.length === 0 && !missed
 }
 
-/** Everything in brief, as docs/capacity.md shows it. */
+/** Prints a summary, as docs/capacity.md shows it. */
 function tableOf({ machine, clients, rate, withinLimit, gathered, overLimit, burst, latency }) {
   const percent = (share) => `${(share * 100).toFixed(1)} % of a core`
   const ms = ({ p50, p99, p999 }) => [p50, p99, p999].map((value) => value.toFixed(2)).join(', ')
@@ -218,7 +218,7 @@ function writeTable(table) {
   writeFileSync(page, `${before}<!-- scenario-c -->\n${table}\n<!-- /scenario-c -->${after}`)
 }
 
-/** Waits for the next hour when this one ends too soon: the previous window would count, and blur "exactly". */
+/** Waits for the next hour if this one ends too soon: the previous window would count, and blur "exactly". */
 async function sameHour(seconds) {
   const left = HOUR - (Date.now() % HOUR)
   if (left > seconds * 1000) return

@@ -15,7 +15,7 @@ import { median, printTable } from '../harness/table.mjs'
 import { wrk } from '../harness/wrk.mjs'
 
 const CONNECTIONS = 64
-/** At most this share of a peer's CPU per request, by scenario. */
+/** Greatest share of a peer's CPU per request, by scenario. */
 const MARKS = { allowed: { pair: 0.55, bare: 1.35 }, denied: { pair: 0.4 } }
 const SCENARIOS = {
   allowed: { title: '10,000 consumers, nobody over the limit', prefix: 'open', consumers: 10_000 },
@@ -26,10 +26,10 @@ const SCENARIOS = {
   },
 }
 
-/** Runs one round and returns its figures, with `wrong`: what shows that the work was not done, if anything. */
+/** Runs one round and returns its figures, with `wrong`: the signs that the work was not done, if any. */
 async function round(contender, scenario, seconds, { upstream, store }) {
   const limited = contender.decisionCommand !== undefined
-  // What the last load left under way is over by then.
+  // By then everything that the last load left has finished.
   await sleep(200)
   await store.clear()
   await store.resetCalls()
@@ -51,7 +51,8 @@ async function round(contender, scenario, seconds, { upstream, store }) {
   const passed = load.requests - load.refused
   const hits = (await ask(upstream.child)).hits - hitsBefore
   const wrong = []
-  // wrk hangs up at the end with one request on each connection under way, and one answered that it has not counted: those were worked on, too.
+  // At its end wrk hangs up with one request in flight on each connection, and one answered that it has not counted: the
+  // contender worked on those, too.
   const counts = (what, n, expected, slack = 2 * CONNECTIONS) => {
     if (n < expected || n > expected + slack) wrong.push(`${what}: ${n}, wrk counted ${expected}`)
   }
@@ -124,7 +125,7 @@ async function round(contender, scenario, seconds, { upstream, store }) {
   }
 }
 
-/** What every contender must answer before its time counts. */
+/** Checks the responses that every contender must give before its time counts. */
 async function probe(contender, upstream) {
   const hits = (await ask(upstream.child)).hits
   const call = async (prefix) => {
@@ -250,13 +251,13 @@ export async function sideBySide(options) {
       const contenders = await startContenders(options, upstream, store)
       try {
         for (const contender of contenders) {
-          // Two Tidegates would find each other's counts.
+          // Two Tidegates would share each other's counts.
           await store.clear()
           await probe(contender, upstream)
         }
         for (const name of scenarios) {
           const all = contenders.filter((c) => name === 'allowed' || c.decisionCommand)
-          // There and back again, so that a machine that gets slower or faster takes no side.
+          // There and back again, so that a machine that gets slower or faster favours none.
           const order = i % 2 ? [...all].reverse() : all
           const figures = []
           for (const c of order) {
@@ -283,7 +284,7 @@ export async function sideBySide(options) {
 }
 
 /**
- * New processes for every round: the same code in two processes differs by some percent for as long as they live, by
+ * New processes for every round: the same code in two processes differs by some percent for as long as they live, depending on
  * what the compiler made of it and where it lies in memory.
  */
 async function startContenders({ only, profile, autoPipelining, before, nodeArgs = [] }, upstream, store) {

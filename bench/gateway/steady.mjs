@@ -8,7 +8,10 @@ import { startStore } from '../harness/store.mjs'
 import { printTable } from '../harness/table.mjs'
 import { wrk } from '../harness/wrk.mjs'
 
-/** What is resident in the end against the end of the first fifth, by when all is compiled and every pool is full. */
+/**
+ * Greatest ratio of resident memory at the end to that at the end of the first fifth, when all is compiled and every pool is
+ * full.
+ */
 const MOST = 1.03
 
 export async function steady({ quick }) {

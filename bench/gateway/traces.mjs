@@ -1,4 +1,4 @@
-/** `npm run bench -- traces`: what traces add to the CPU of a request, one gateway beside the other in interleaved rounds. */
+/** `npm run bench -- traces`: measures what traces add to the CPU of a request, gateway beside gateway in interleaved rounds. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { OPEN_LIMIT, startTidegate, startUpstream } from '../contenders/contenders.mjs'
@@ -17,7 +17,7 @@ import { startStore } from '../harness/store.mjs'
 import { median, printTable } from '../harness/table.mjs'
 import { wrk } from '../harness/wrk.mjs'
 
-/** At most so many µs of a request that is not recorded. */
+/** Greatest cost of a request that is not recorded, in µs. */
 const MOST = 1
 
 const script = (name) => fileURLToPath(new URL(name, import.meta.url))
@@ -57,17 +57,17 @@ export async function traces({ rounds, seconds, warmup }) {
       wrk({ url: `${gateway.url}/open`, connections: 64, seconds: time, consumers: 10_000 })
     for (const gateway of gateways) await load(gateway, warmup)
     for (let round = 0; round < rounds; round++) {
-      // Each is first, second, … as often as the others.
+      // Each gateway is first, second, … equally often.
       const order = gateways.map((_, i) => gateways[(i + round) % gateways.length])
       for (const gateway of order) {
         await sleep(200)
         const disturbed = watchCore(GATEWAY_CORE)
         const before = cpuMs(gateway.pid)
         const { requests, refused, broken } = await load(gateway, seconds)
-        // What is still to be sent belongs to it.
+        // Its last pushes belong to it, too.
         await sleep(1500)
         const cpu = cpuMs(gateway.pid) - before
-        // A few are refused when the machine is busy with something else.
+        // A few requests are refused when the machine is busy with something else.
         if (refused + broken > requests / 1000)
           throw new Error(`${gateway.setting}: ${refused} refused, ${broken} broken`)
         figures.get(gateway.setting).push((cpu * 1000) / requests)

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 process.on('SIGWINCH', async () => {
   for (let i = 0; i < 4; i++) {
     globalThis.gc()
-    // What only a finalizer lets go of goes with the next.
+    // Memory that only a finalizer frees goes with the next collection.
     await sleep(100)
   }
   const file = process.env.BENCH_MEMORY
@@ -16,7 +16,7 @@ process.on('SIGWINCH', async () => {
   renameSync(`${file}.new`, file)
 })
 
-/** Bytes of the process's own, in memory or swapped out. The pages of Node's own program come and go as the kernel pleases. */
+/** Bytes of the process's own, in memory or swapped out, without the pages of Node's program, which the kernel may drop. */
 function anonymous() {
   const status = readFileSync('/proc/self/status', 'utf8')
   const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)[1])

@@ -14,7 +14,7 @@ export function generate(load, job, onCounting = () => {}) {
   })
 }
 
-/** What no run may show. */
+/** Returns the faults that make a run invalid. */
 export function wrongs(figures) {
   const wrong = []
   if (figures.broken > 0) wrong.push(`${figures.broken} broken connections (${figures.why})`)

@@ -3,13 +3,13 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { until } from './process.mjs'
 
-/** What `startTidegate` needs so that `leftAfterGc` can be asked. */
+/** Returns the arguments of `startTidegate` that `leftAfterGc` needs. */
 export function measurable(dir) {
   process.env.BENCH_MEMORY = path.join(dir, 'memory.json')
   return ['--expose-gc', '--import', fileURLToPath(new URL('gc-on-signal.mjs', import.meta.url))]
 }
 
-/** `process.memoryUsage()` of the gateway after it has collected its garbage. */
+/** Returns `process.memoryUsage()` of the gateway after a garbage collection. */
 export async function leftAfterGc({ child }) {
   const file = process.env.BENCH_MEMORY
   rmSync(file, { force: true })

@@ -1,4 +1,4 @@
-/** What the bench stands on: two cores, their accounting, and the tools from outside of npm. */
+/** The machine under the bench: two cores, their accounting, and the tools that npm does not install. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
@@ -9,7 +9,7 @@ export const LOAD_CORE = 1
 
 const has = (command) => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
 
-/** Throws one line for the operator when something is missing that the bench can't put there itself. */
+/** Throws one line for the operator if something is missing that the bench cannot install itself. */
 export function requireTools({ wrk }) {
   if (!existsSync('/proc/self/stat') || !has('taskset')) {
     throw new Error('the bench reads /proc and pins processes with taskset: run it on Linux with util-linux')
@@ -27,7 +27,7 @@ export function requireTools({ wrk }) {
   }
 }
 
-/** The bench's own process goes to the load's core, and so does what it starts without a core of its own. */
+/** Pins the bench's own process to the load's core, and with it children that have no core of their own. */
 export function pinSelf() {
   execFileSync('taskset', ['-a', '-c', '-p', String(LOAD_CORE), String(process.pid)], { stdio: 'ignore' })
 }
@@ -44,7 +44,7 @@ function children(pid) {
   }
 }
 
-/** Ms of user and system time that a process and its children have had, all threads, by the kernel's accounting. */
+/** Returns the ms of user and system time of a process and its children, all threads, by the kernel's accounting. */
 export function cpuMs(pid) {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
@@ -52,7 +52,7 @@ export function cpuMs(pid) {
   return children(pid).reduce((sum, child) => sum + cpuMs(child), own)
 }
 
-/** Ms since boot that a core was at work on anything, and that the hypervisor kept from us. */
+/** Returns the ms since boot that a core was busy, and that the hypervisor took from us. */
 function timesOf(core) {
   const line = readFileSync('/proc/stat', 'utf8')
     .split('\n')
@@ -62,8 +62,8 @@ function timesOf(core) {
 }
 
 /**
- * Watches a core from now on. The returned function tells which share of it went to others than the process under
- * test, whose own CPU ms it takes, or was stolen: a figure taken beside somebody else's work should say so.
+ * Watches a core from now on. The returned function takes the CPU ms of the process under test, and tells which share of the core
+ * went to others or was stolen: a disturbed figure should say so.
  */
 export function watchCore(core) {
   const from = timesOf(core)
@@ -74,7 +74,7 @@ export function watchCore(core) {
   }
 }
 
-/** One line for the report. */
+/** Describes the machine in one line, for the report. */
 export function shape(redisVersion) {
   const cpu = os.cpus()[0]
   return [

@@ -12,10 +12,10 @@ const now = () => performance.timeOrigin + performance.now()
 const buffer = Buffer.allocUnsafeSlow(256 * 1024)
 const headEnd = Buffer.from('\r\n\r\n')
 
-/** Keep-alive connections, one request at a time each, one consumer each. */
+/** Opens keep-alive connections, one consumer and one request at a time each. */
 async function connect({ port, path, clients }, onAnswer, onBroken) {
   const all = []
-  // A few hundred at a time: it is the parallel requests that are the test, not the listen queue.
+  // A few hundred at a time: the test is about parallel requests, not about the listen queue.
   for (let from = 0; from < clients; from += 250) {
     const some = []
     for (let i = from; i < Math.min(clients, from + 250); i++)
@@ -42,7 +42,7 @@ function client(index, port, path, onAnswer, onBroken) {
   )
   let partial = ''
   function take(size) {
-    // Nearly every answer comes whole and alone: the slow way is for the others.
+    // Nearly every response arrives whole and alone; the slow path is for the others.
     let text = buffer.latin1Slice(0, size)
     if (partial !== '') text = partial + text
     const end = text.indexOf('\r\n\r\n')
@@ -65,7 +65,7 @@ function client(index, port, path, onAnswer, onBroken) {
   return c
 }
 
-/** Length of the whole message, or undefined while it can't be told yet. */
+/** Returns the length of the whole message, or undefined while it is unknown. */
 function bodyLength(text, end) {
   const head = text.slice(0, end).toLowerCase()
   const at = head.indexOf('\r\ncontent-length:')
@@ -81,7 +81,7 @@ function percentiles(values) {
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) }
 }
 
-/** `rate` requests a second for `seconds`, after `warmup` seconds that don't count, over all clients in turn. */
+/** Sends `rate` requests a second for `seconds`, after `warmup` seconds that don't count, over all clients in turn. */
 async function paced(job) {
   const total = Math.round(job.rate * (job.seconds + job.warmup))
   const uncounted = Math.round(job.rate * job.warmup)
@@ -125,7 +125,7 @@ async function paced(job) {
           break
         }
       }
-      // Everyone waits for an answer: the request stays due, and the wait is part of its latency.
+      // Every client waits for a response: the request stays due, and the wait is part of its latency.
       if (c === undefined) return
       c.busy = true
       c.slot = next
@@ -164,7 +164,7 @@ async function paced(job) {
   }
 }
 
-/** Every client at the same moment, `bursts` times over. */
+/** Sends from every client at the same moment, `bursts` times over. */
 async function bursts(job) {
   const seen = { answered: 0, passed: 0, limited: 0, other: {}, broken: 0, why: undefined }
   const latency = []
@@ -231,7 +231,7 @@ function count(seen, c, status) {
   }
 }
 
-/** How many requests the client that got the most, and the least, through had passed. */
+/** Returns how many requests passed for the client with the most, and for the one with the fewest. */
 function spread(clients) {
   return { most: Math.max(...clients.map((c) => c.passed)), least: Math.min(...clients.map((c) => c.passed)) }
 }

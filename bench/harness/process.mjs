@@ -1,4 +1,4 @@
-/** Children of the bench: pinned to a core, and gone when the bench is. */
+/** Starts children of the bench: pinned to a core, and gone when the bench ends. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -15,7 +15,7 @@ process.on('exit', () => {
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
 
-/** A folder that goes when the bench ends. */
+/** Makes a folder that is removed when the bench ends. */
 export function folder() {
   const made = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-'))
   folders.push(made)
@@ -34,7 +34,7 @@ export function start(core, command, args, options = {}) {
   return child
 }
 
-/** A Node child that sends `{ port }` when it listens. */
+/** Starts a Node child that sends `{ port }` when it listens. */
 export async function startScript(core, script, args = [], nodeArgs = []) {
   const child = start(core, process.execPath, [...nodeArgs, script, ...args], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

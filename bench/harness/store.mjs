@@ -1,4 +1,4 @@
-/** One Redis for all contenders, and what it says of the work that it was given. */
+/** One Redis for all contenders, with its statistics. */
 import { LOAD_CORE } from './machine.mjs'
 import { folder, freePort, start, stop, until } from './process.mjs'
 
@@ -19,7 +19,7 @@ export async function startStore() {
     version,
     redis,
     clear: () => redis.flushdb(),
-    /** How often each command ran since the last `resetCalls`, those inside of scripts included. */
+    /** Returns how often each command ran since the last `resetCalls`, also inside scripts. */
     async calls() {
       const calls = {}
       for (const [, name, n] of (await redis.info('commandstats')).matchAll(/cmdstat_(\S+):calls=(\d+)/g)) {
@@ -27,7 +27,7 @@ export async function startStore() {
       }
       return calls
     },
-    /** CPU that the server has had, all threads, in µs by its own getrusage. */
+    /** Returns the CPU time of the server, all threads, in µs by its own getrusage. */
     async cpuUs() {
       const info = await redis.info('cpu')
       const seconds = ['sys', 'user'].map((of) =>

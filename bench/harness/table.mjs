@@ -4,7 +4,7 @@ export function median(values) {
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2
 }
 
-/** Prints rows of cells under a head, numbers to the right. */
+/** Prints rows of cells under a head, with numbers aligned right. */
 export function printTable(head, rows) {
   const widths = head.map((h, i) => Math.max(h.length, ...rows.map((r) => String(r[i]).length)))
   const line = (cells) =>

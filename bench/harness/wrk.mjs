@@ -6,8 +6,8 @@ import { start } from './process.mjs'
 const script = fileURLToPath(new URL('rotate.lua', import.meta.url))
 
 /**
- * One closed-loop run of wrk, one thread. `tail` is what a path ends with, with a %d for the number of the request;
- * `routes` puts /r0 to /rN-1 before that, and `upload` sends a body of so many bytes.
+ * Runs wrk once in a closed loop, with one thread. `tail` ends a path, with a %d for the number of the request; `routes` puts /r0
+ * to /rN-1 before that, and `upload` sends a body of that many bytes.
  */
 export async function wrk({
   url,

@@ -33,7 +33,7 @@ function closedLoopRow(label, results) {
 
 const CLOSED_LOOP = ['decisions/s', 'gateway µs', 'Redis µs', 'a call']
 
-/** Ours against a peer's, round by round. */
+/** Our figure against a peer's, round by round. */
 function ratioRow(label, ours, theirs) {
   const ratio = (figure) => {
     const all = ours.flatMap((r) => {
@@ -128,7 +128,7 @@ function reportLatency(results) {
 
 const REPORTS = { rate: reportRate, shapes: reportShapes, denied: reportDenied, latency: reportLatency }
 
-/** How much others were on the two cores. */
+/** Share of the two cores that went to other processes. */
 function reportOthers(results) {
   const percent = (all) => {
     const known = all.filter((share) => share !== undefined).map((share) => 100 * share)
@@ -186,7 +186,9 @@ function marksOf({ rate = [], latency = [], denied = [] }) {
   ]
 }
 
-/** A round in which the work was not done counts for nothing. @returns whether all were valid and every mark holds */
+/**
+ * Prints the report. A round whose work was not done is not counted. @returns whether all rounds were valid and every mark holds
+ */
 export function report(byPart) {
   const all = Object.values(byPart).flat()
   const valid = Object.fromEntries(

@@ -6,13 +6,13 @@ import { startScript, stop } from '../harness/process.mjs'
 const worker = fileURLToPath(new URL('worker.mjs', import.meta.url))
 
 export const IN_FLIGHT = [64, 256, 1024]
-/** Those at a single parallelism. */
+/** Parallelism of the parts that have only one. */
 const USUAL = 256
 export const RATE = 4000
 
 const PEERS = ['@upstash/ratelimit', 'rate-limiter-flexible', '@fastify/rate-limit']
 
-/** What a round consists of. */
+/** Parts of a round. */
 export const PARTS = {
   rate: ['tidegate', ...PEERS, 'the harness alone'].map((subject) => ({
     subject,
@@ -41,7 +41,7 @@ export const PARTS = {
 const CONSUMERS = 10_000
 const CONSUMERS_DENIED = 1000
 
-/** Ms, beyond what a job is to take. */
+/** Ms that a job may take beyond its planned time. */
 const PATIENCE = 30_000
 
 function ask(child, job) {
@@ -64,7 +64,7 @@ function ask(child, job) {
   })
 }
 
-/** @returns the figures of each job: what the worker says, and what the two cores and Redis say */
+/** @returns the figures of each job: the worker's, and those of the two cores and of Redis */
 export async function measure({ subject, shape, jobs }, { store, seconds, warmup }) {
   await store.clear()
   const consumers = shape === 'denied' ? CONSUMERS_DENIED : CONSUMERS
@@ -112,13 +112,13 @@ async function measureOne(child, job, { store, seconds }) {
     redisUs,
     redisShare: redisUs / 1000 / tookMs,
     calls: evalsha + evals,
-    // Of a paced run the gateway's own CPU is not told apart from the pacer's.
+    // In a paced run the gateway's own CPU cannot be told apart from the pacer's.
     othersOnGateway: figures.cpuUs === undefined ? undefined : disturbedGateway(figures.cpuUs / 1000),
     othersOnRedis: disturbedRedis(redisUs / 1000),
   }
 }
 
-/** A figure counts only if the work was done. @returns what was not as it has to be, or undefined */
+/** Checks that the work of a figure was done. @returns the fault, or undefined */
 async function problems({ child, subject, shape, results, consumers, store }) {
   if (subject === 'the harness alone') return undefined
   for (const { job, allowed, denied, decidedBy, decisions, calls } of results) {
@@ -131,7 +131,7 @@ async function problems({ child, subject, shape, results, consumers, store }) {
       return `${calls} script calls for ${decisions} decisions`
   }
   const keys = await store.keys()
-  // What was taken from a bucket is full again within milliseconds, and a slot is given back: both leave no key.
+  // A bucket is full again within milliseconds, and a slot is given back: both leave no key.
   const lasting = !['concurrency', 'token_bucket'].includes(shape)
   if (keys < consumers && lasting) return `${keys} keys for ${consumers} consumers`
   if (subject !== 'tidegate' || shape === 'denied' || !lasting) return undefined

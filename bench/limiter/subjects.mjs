@@ -1,6 +1,6 @@
 /**
- * The limiters, each behind the same face: `take(i)` decides a request of cost 1 of consumer i and tells whether it
- * is allowed, at once or by a promise. Every one has a Redis connection of its own, with the client's default settings.
+ * The limiters, each behind the same interface: `take(i)` decides a request of cost 1 of consumer i and tells whether it is
+ * allowed, at once or by a promise. Every one has a Redis connection of its own, with the client's default settings.
  */
 import { createHash } from 'node:crypto'
 
@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 export const consumerId = (i) => `u${String(1_000_000_000 + i)}`
 
 const HOUR = 3_600_000
-/** So much that nothing is denied, unless a shape wants it. */
+/** So much that nothing is denied, unless a shape needs denials. */
 const PLENTY = 1_000_000
 
 const limit = (algorithm, windowMs, amount = PLENTY) => ({
@@ -21,7 +21,7 @@ const limit = (algorithm, windowMs, amount = PLENTY) => ({
   calendar: algorithm === 'calendar' ? { period: 'day', timeZone: 'Europe/Berlin' } : undefined,
 })
 
-/** What a consumer is limited by. Peers know `one`, `three` or `denied` only. */
+/** Limits of a consumer, by shape. Peers know `one`, `three` or `denied` only. */
 export const SHAPES = {
   one: [limit('sliding', HOUR)],
   three: [limit('sliding', 1000), limit('sliding', 60_000), limit('sliding', HOUR)],
@@ -55,7 +55,7 @@ async function tidegate({ port, shape, consumers }, gatherMs = 0) {
     const decision = limiter.take(service, policy, ids[i], 1)
     return decision instanceof Promise ? decision.then(note) : note(decision)
   }
-  /** A request that comes and goes: the slot is given back at once. */
+  /** A request that comes and goes: its slot is given back at once. */
   const held = async (i) => {
     const consumer = ids[i]
     const decision = await limiter.take(service, policy, consumer, 1)
@@ -69,7 +69,7 @@ async function tidegate({ port, shape, consumers }, gatherMs = 0) {
   return {
     take: shape === 'concurrency' ? held : plain,
     decidedBy: () => ({ ...decidedBy }),
-    /** What the store says that a consumer has used of the last limit. */
+    /** Returns how much of the last limit a consumer has used, by the store. */
     used: async (i) => (await limiter.usage(service, policy, ids[i])).at(-1).used,
   }
 }
@@ -128,7 +128,7 @@ async function flexible({ port, shape, consumers }) {
   return { take: (i) => limiter.consume(ids[i], 1).then(() => true, denied) }
 }
 
-/** The plugin's store, asked as the plugin asks it. Fixed windows, one limit, no memory of denials. */
+/** The plugin's store, called as the plugin calls it. Fixed windows, one limit, no memory of denials. */
 async function fastify({ port, shape, consumers }) {
   const { default: RedisStore } = await import('@fastify/rate-limit/store/RedisStore.js')
   const { Redis } = await import('ioredis')
@@ -142,7 +142,7 @@ async function fastify({ port, shape, consumers }) {
   return { take: async (i) => (await answerOf(i)).current <= amount }
 }
 
-/** Decides nothing: what the harness itself costs, in the same turns of the event loop. */
+/** Decides nothing, and so measures the harness itself, in the same turns of the event loop. */
 async function nothing() {
   let waiting = []
   const flush = () => {

@@ -1,5 +1,5 @@
 /**
- * One limiter in a process of its own, as a gateway would have it, and the callers that ask it. Takes a job a message and
+ * Runs one limiter in a process of its own, as a gateway would have it, with the callers that ask it. Takes a job a message and
  * answers with its figures.
  */
 import { setImmediate as turn } from 'node:timers/promises'
@@ -12,12 +12,12 @@ const consumers = Array.from({ length: count }, (_, i) => i)
 const subject = await SUBJECTS[name]({ port, shape, consumers })
 const now = () => performance.timeOrigin + performance.now()
 let next = 0
-/** Since the process began: what the store must have counted. */
+/** Decisions since the process began, which the store must have counted. */
 let allowedEver = 0
-/** Decisions until the event loop has its turn: one who answers from memory would keep it from that for ever. */
+/** Decisions until the event loop gets its turn: a limiter that answers from memory would otherwise block it. */
 const WITHOUT_A_TURN = 1024
 
-/** Closed loop: so many callers, each asking again when it has its answer. */
+/** Closed loop: that many callers, each asking again when it has its answer. */
 async function closedLoop({ inFlight, ms }) {
   const seen = { allowed: 0, denied: 0 }
   let stopped = false
@@ -58,7 +58,7 @@ function difference(after = {}, before = {}) {
   return Object.fromEntries(Object.entries(after).map(([key, n]) => [key, n - (before[key] ?? 0)]))
 }
 
-/** Open loop: a decision is due every 1/rate s whatever became of the last, and its latency counts from then. */
+/** Open loop: a decision is due every 1/rate s, whatever happened to the last, and its latency counts from then. */
 async function paced({ rate, seconds, warmup }) {
   const total = Math.round(rate * (seconds + warmup))
   const uncounted = Math.round(rate * warmup)
@@ -109,7 +109,7 @@ function percentiles(values) {
 }
 
 /**
- * Whether the store has counted what was decided here: consumers come in turn, so each has used its even share.
+ * Checks that the store has counted all decisions: consumers come in turn, so each has used its even share.
  *
  * @returns how far the consumer that is furthest off is, in decisions
  */

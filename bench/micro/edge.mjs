@@ -8,14 +8,14 @@ import { compileAddressSet } from '../../dist/net/addresses.js'
 import { createBlock, readAddress, readBlock } from '../../dist/net/parse-cidr.js'
 import { createPrefixTrie } from '../../dist/net/prefix-trie.js'
 
-/** Of a configuration without `edge`. */
+/** Rules of a configuration without `edge`. */
 const NO_EDGE = { active: false, cdn: NO_CDN, silent: false }
 
 const ROUNDS = 15
 const CALLS = 200_000
 const BLOCKS = 100_000
 
-/** Of its own, so that every run has the same addresses. */
+/** An own generator, so that every run has the same addresses. */
 let seed = 1
 function random(below) {
   seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0

@@ -62,7 +62,7 @@ for (let round = 0; round < ROUNDS; round++) {
         for (const token of tokens) good(await verifier.verify(token))
       }),
     )
-    // A text of its own each time, as a request brings it: of one that was looked up before V8 knows the hash.
+    // A new text each time, as a request brings it: V8 does not know its hash yet.
     const bytes = tokens.map((token) => Buffer.from(token))
     note(
       `${alg}, known (${tokens[0].length} characters), and its text made`,

@@ -14,7 +14,7 @@ import { printMarks } from '../harness/marks.mjs'
 
 const ROUNDS = 15
 const CALLS = 200_000
-/** Ns of metrics a request, at most. */
+/** Greatest cost of metrics for a request, in ns. */
 const MOST_NS = 2000
 
 function snapshotWith(routeCount) {
@@ -100,7 +100,7 @@ const metrics = metricsOf(false)
 const fine = metricsOf(true)
 const few = recordsOf(snapshotWith(20), 1000)
 const many = recordsOf(snapshotWith(2000), 10_000)
-/** As many consumers as there are, each with a string of its own, as it comes off a socket. */
+/** A realistic number of consumers, each with a string of its own, as it comes off a socket. */
 const crowd = recordsOf(snapshotWith(20), 200_000).map((r, i) => ({
   ...r,
   consumer: `consumer-${(i * 7919) % 200_000}`,

@@ -72,7 +72,7 @@ function recorded(i) {
   return spans.ofRequest(x, x.trace.recording)
 }
 
-/** All that a request that is not recorded comes by. */
+/** Everything that a request passes which is not recorded. */
 function passed(sampler, x) {
   x.trace = sampler.begin(x, undefined, details)
   beginLimit(x, 1)
