@@ -1,5 +1,5 @@
-// `node scripts/build.mjs`: compiles src to dist, checks the types and writes the declarations. `--no-check` only compiles, which is
-// all that a run needs and takes a second; `--tests` compiles the tests and the dashboards' sources, too.
+// `node scripts/build.mjs`: compiles src to dist, checks the types and writes the declarations. `--no-check` only compiles, which
+// suffices for a run and takes a second; `--tests` also compiles the tests and the dashboards' sources.
 import { chmodSync } from 'node:fs'
 import { compileSources, compileTests } from './compile.mjs'
 

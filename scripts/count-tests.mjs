@@ -1,5 +1,5 @@
-// `node scripts/count-tests.mjs FILE …`: counts the tests in raw TAP; `N passed, N failed` is its last line.
-// Exit 1 when one failed, or when in one of the files none passed, or it is not there.
+// `node scripts/count-tests.mjs FILE …`: counts the tests in raw TAP; its last line is `N passed, N failed`. It exits with 1 if a
+// test failed, if no test of a file passed, or if a file is missing.
 import { countFiles } from './tap-results.mjs'
 
 const { lines, ok } = countFiles(process.argv.slice(2))

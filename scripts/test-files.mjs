@@ -11,14 +11,14 @@ import { compiledFile } from './compile.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const WORKER = fileURLToPath(new URL('test-worker.mjs', import.meta.url))
 
-/** What no path but their own asks for: files that tests of the runner run, and those that take minutes. */
+/** Folders that run only when named: fixtures that tests of the runner run, and tests that take minutes. */
 const APART = /^test\/(?:fixtures|long)\//
 
 /**
  * Finds every test file at or under the paths.
  *
  * @returns `{ name, path, alone }`: its source from the root, its compiled file, and whether it asks for a process of its own
- * @throws where a path is not there, or holds none
+ * @throws if a path does not exist, or holds no test
  */
 export function findTests(paths) {
   const names = paths.flatMap((path) => {
@@ -80,10 +80,10 @@ export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 10_000, u
   return failed
 }
 
-/** Workers that run. */
+/** Workers that are running. */
 const workers = new Set()
 
-/** Ends the workers with all that their tests have started: a worker leads a group of processes. */
+/** Ends the workers with everything that their tests have started: each worker leads a process group. */
 export function stopWorkers() {
   for (const child of workers) stopGroup(child)
 }
@@ -92,14 +92,14 @@ function stopGroup({ pid }) {
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {
-    // Nothing of it is left.
+    // Nothing is left of it.
   }
 }
 
 function startWorker() {
   const child = spawn(process.execPath, ['--enable-source-maps', WORKER], {
     cwd: root,
-    // The root test of tap is not used; it would end the process when its time is up.
+    // The worker does not use tap's root test, which would end the process when its time is up.
     env: { ...process.env, TAP: '1', TAP_TIMEOUT: '0' },
     stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'],
     detached: true,
@@ -107,7 +107,7 @@ function startWorker() {
   workers.add(child)
   child.once('exit', () => {
     workers.delete(child)
-    // A worker that was killed, or that crashed, has torn nothing down.
+    // A worker that was killed, or that crashed, has run no teardown.
     stopGroup(child)
   })
   const [, , , input, output] = child.stdio
@@ -123,7 +123,7 @@ function startWorker() {
     else finish(message.result)
   })
 
-  /** Runs one file. Resolves with its TAP, and with what its own tests do not tell: an end in the middle, or one too late. */
+  /** Runs one file. Resolves with its TAP, and with faults that its own tests do not report: an early exit, or a late throw. */
   async function run({ name, path }, timeoutMs, graceMs) {
     const started = performance.now()
     tap = ''
@@ -132,7 +132,7 @@ function startWorker() {
     })
     let expired = false
     let timer
-    // The file keeps the time itself; here is for one that is too busy to, or does not close what it has opened.
+    // The file keeps the time itself. This is for one that is too busy for that, or does not close what it has opened.
     begin = () => {
       timer = setTimeout(
         () => {

@@ -1,5 +1,5 @@
-// `npm run test:nodes`: the tests on each Node that people run, as npm has it today, and a table of what came of it.
-// `npm run test:nodes -- 22 24` takes these. Exit 1 when one of them fails.
+// `npm run test:nodes`: runs the tests on each supported Node, in its newest version on npm, and prints a table. `npm run
+// test:nodes -- 22 24` takes these. It exits with 1 if one of them fails.
 import { spawn, spawnSync } from 'node:child_process'
 import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const asked = process.argv.slice(2)
 const rows = []
-// The test of the package wants the declarations, which no Node makes in another way.
+// The test of the package needs the declarations, which are the same on every Node.
 spawnSync(process.execPath, ['scripts/build.mjs'], { cwd: root, stdio: 'inherit' })
 for (const major of asked.length > 0 ? asked : ['20', '22', '24', '26']) {
   const folder = join(root, '.tap/nodes', major)
@@ -24,7 +24,7 @@ console.log(`\n| Node | tests | |\n| --- | --- | ---: |`)
 for (const [version, last, time] of rows) console.log(`| ${version} | ${last} | ${time} |`)
 process.exitCode = rows.every(([, , , ok]) => ok) ? 0 : 1
 
-/** Installs the newest of a major version from npm, and returns the folder of its program. */
+/** Installs the newest version of a major from npm, and returns the folder of its program. */
 function install(major, folder) {
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{ "private": true }')
@@ -33,7 +33,7 @@ function install(major, folder) {
   return join(folder, 'node_modules/.bin')
 }
 
-/** Resolves with the exit code and the last line; failures are shown as they come, all of it is in the log. */
+/** Resolves with the exit code and the last line. It shows failures as they come, and logs everything. */
 function runTests(bin, log) {
   const child = spawn(join(bin, 'node'), ['scripts/test.mjs', '--tests-only'], {
     cwd: root,

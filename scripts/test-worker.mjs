@@ -1,12 +1,12 @@
-// A process of the test run: runs compiled test files, one after the other, as it is told on descriptor 3, and tells on
-// descriptor 4 what became of each. Both speak lines of JSON; at the end of its input it ends by itself.
+// A process of the test run: runs compiled test files one after the other, as descriptor 3 tells it, and reports each on
+// descriptor 4. Both carry lines of JSON. It exits at the end of its input.
 import { readSync, writeSync } from 'node:fs'
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Test } from 'tap'
 import { setFileTest } from './file-test.mjs'
 
-/** Ms between two looks. */
+/** Pause between two looks, in ms. */
 const LOOK = 20
 
 const tell = (message) => {
@@ -14,7 +14,7 @@ const tell = (message) => {
   for (let at = 0; at < bytes.length; ) at += writeSync(4, bytes, at)
 }
 
-/** Reads the next line of descriptor 3, and waits for it: nothing else is to happen meanwhile. */
+/** Reads the next line of descriptor 3, and blocks until it comes: nothing else may happen meanwhile. */
 function nextLine() {
   const bytes = Buffer.alloc(1)
   let line = ''
@@ -25,14 +25,14 @@ function nextLine() {
   return undefined
 }
 
-/** What keeps the process alive, by kind: `{ TCPSocketWrap: 2 }`. */
+/** Counts the resources that keep the process alive, by kind: `{ TCPSocketWrap: 2 }`. */
 function openResources() {
   const counts = {}
   for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1
   return counts
 }
 
-/** The kinds of which there are more than before: `TCPSocketWrap (2), Timeout (1)`; empty: none. */
+/** Names the kinds of which there are more than before: `TCPSocketWrap (2), Timeout (1)`; empty if none. */
 function leftOpen(before) {
   return Object.entries(openResources())
     .map(([kind, count]) => [kind, count - (before[kind] ?? 0)])
@@ -41,10 +41,10 @@ function leftOpen(before) {
     .join(', ')
 }
 
-/** Resolves with what is still open after the time for closing, which is nothing as a rule. */
+/** Resolves with what is still open after the time for closing; usually nothing. */
 async function waitForClosing(before, closingMs) {
   const end = performance.now() + closingMs
-  // What was begun last, a server that is about to listen, say, is open a turn later.
+  // The last thing begun, such as a server that is about to listen, is open a turn later.
   await nextTurn()
   await nextTurn()
   while (leftOpen(before) !== '' && performance.now() < end) await pause(LOOK)
@@ -60,7 +60,7 @@ async function runFile({ name, path, timeoutMs, graceMs }) {
   test.runMain(() => {})
   setFileTest(test)
   try {
-    // In the test's scope: what the file throws later fails the test.
+    // In the test's scope: an error that the file throws later fails the test.
     await test.hook.runInAsyncScope(() => import(pathToFileURL(path).href))
   } catch (error) {
     test.threw(error)
@@ -69,7 +69,7 @@ async function runFile({ name, path, timeoutMs, graceMs }) {
   await ended
   test.setTimeout(0)
   const { ok, count, plan } = test.results
-  // A file without a test is a mistake, unless it says why: `t.plan(0, 'why')`.
+  // A file without a test is an error, unless it gives a reason: `t.plan(0, 'why')`.
   const skip = count > 0 ? undefined : plan.skipReason
   const open = await waitForClosing(before, graceMs)
   return skip === 'no tests found' ? { ok: false, open } : { ok, open, skip }

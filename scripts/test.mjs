@@ -1,7 +1,7 @@
-// `npm test`: everything that has to hold, in one command: the checks, then the tests. No test runs when a check fails.
-// `npm test -- test/cli test/errors.test.ts` runs only these tests, `npm test -- --tests-only` all of them, both without the checks;
-// `--watch` runs them again when a file changes. `npm run test:long` is this with `--long`: what takes minutes, one file after the other;
-// with `--minutes N` it begins none after so long. One line for each check and each test file; the last line has the counts.
+// `npm test`: runs the checks, then the tests. No test runs if a check fails. `npm test -- test/cli test/errors.test.ts` runs
+// only these tests, `npm test -- --tests-only` all of them, both without the checks; `--watch` runs them again when a file
+// changes. `npm run test:long` is this with `--long`: the tests that take minutes, one file after the other; with `--minutes N`
+// it begins none after that time. It prints one line for each check and each test file; the last line has the counts.
 import { spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, rmSync, watch } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -25,20 +25,20 @@ const { values, positionals: paths } = parseArgs({
   },
 })
 const withChecks = paths.length === 0 && !values['tests-only'] && !values.watch && !values.long
-/** Raw TAP of the last run: what `.ci/run` counts. A run without checks is no verdict, and leaves the one there is alone. */
+/** Raw TAP of the last run, which `.ci/run` counts. A run without checks is no verdict, so it writes to another file. */
 const RESULTS = join(root, `.tap/${withChecks ? 'results' : values.long ? 'long' : 'some'}.tap`)
 /**
- * `jobs`: processes at a time; tests wait more than they compute, but for the long ones, which measure what a busy machine changes.
- * `timeoutMs`: what one file may take.
+ * `jobs`: number of processes. Tests mostly wait, except for the long ones, which measure what a busy machine changes.
+ * `timeoutMs`: maximum time of one file.
  */
 const { jobs, timeoutMs, folder } = values.long
   ? { jobs: 1, timeoutMs: 1_200_000, folder: 'test/long' }
   : { jobs: 4, timeoutMs: 120_000, folder: 'test' }
 
-/** Takes longer than the others together, and needs none of them: runs beside them. */
+/** Takes longer than the other checks together and needs none of them, so it runs beside them. */
 const TYPES = { name: 'types', args: ['scripts/check-types.mjs'] }
 
-/** Asks the registry; tells, and fails nothing. */
+/** Asks the registry; prints its findings, and never fails. */
 const AUDIT = { name: 'audit', args: ['scripts/audit.mjs', '--report'] }
 
 const CHECKS = [
@@ -58,7 +58,7 @@ const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`
 const say = (mark, name, ms, text = '') =>
   console.log(`${mark} ${name.padEnd(8)} ${seconds(ms).padStart(7)}  ${text}`.trimEnd())
 
-/** Runs one check. Its output is shown when it fails; when it holds, the last line at most. */
+/** Runs one check. Shows all its output if it fails, and at most the last line if it passes. */
 function check({ name, args }) {
   const started = performance.now()
   return new Promise((done) => {
@@ -115,10 +115,10 @@ async function runTests(files) {
   return { failed, results }
 }
 
-/** When the last file may begin, as `performance.now()` has it. */
+/** Time until which a file may begin, on the clock of `performance.now()`. */
 const untilMs = performance.now() + Number(values.minutes ?? Infinity) * 60_000
 
-/** Runs the checks, then the tests. Resolves with whether all held. */
+/** Runs the checks, then the tests. Resolves with whether everything passed. */
 async function runAll() {
   const started = performance.now()
   rmSync(RESULTS, { force: true })
