@@ -20,18 +20,18 @@ export interface Row {
 }
 
 export interface Dashboard {
-  /** What links to it use; it never changes. */
+  /** Id that links use; it never changes. */
   readonly uid: string
   readonly title: string
   readonly text: string
-  /** What can be chosen at the top beside the gateways. */
+  /** Variables at the top besides the gateways. */
   readonly choose: readonly ('service' | 'tier')[]
   readonly rows: readonly Row[]
 }
 
 const TAG = 'tidegate'
 
-/** What happened and explains a change in the lines: it is drawn into all of them. */
+/** Events that explain a change in the lines; every panel shows them. */
 const EVENTS = [
   {
     name: 'Store degraded',
@@ -50,7 +50,7 @@ const EVENTS = [
   },
 ]
 
-/** What Grafana reads, in its schema. */
+/** Builds the dashboard in Grafana's schema. */
 export function buildDashboard(dashboard: Dashboard): Built {
   const builder = new DashboardBuilder(dashboard.title)
     .uid(dashboard.uid)
@@ -99,7 +99,7 @@ export function buildDashboard(dashboard: Dashboard): Built {
   return inSight(builder.build())
 }
 
-/** The SDK puts links and annotations into a menu by default, and has no way to say otherwise. */
+/** The SDK puts links and annotations into a menu by default, and has no option against it. */
 function inSight(built: Built): Built {
   const ofPanels = (built.panels ?? []).flatMap((panel) => ('links' in panel ? (panel.links ?? []) : []))
   for (const shown of [...(built.links ?? []), ...(built.annotations?.list ?? []), ...ofPanels])
@@ -107,7 +107,10 @@ function inSight(built: Built): Built {
   return built
 }
 
-/** One, several or all values of a label. `.*` for all, so that a service without a request yet is not left out. */
+/**
+ * A variable of one, several or all values of a label. `.*` stands for all, so that a service without a request yet is not left
+ * out.
+ */
 function variable(name: string, label: string, metric: string, of = name): QueryVariableBuilder {
   return new QueryVariableBuilder(name)
     .label(label)

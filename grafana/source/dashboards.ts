@@ -7,7 +7,7 @@ import { UPSTREAMS } from './upstreams.js'
 
 export const DASHBOARDS: readonly Dashboard[] = [OVERVIEW, LIMITS, DEGRADED_BOARD, UPSTREAMS, PROCESS_BOARD]
 
-/** Name of each file in `grafana/dashboards`, and what it holds. */
+/** File names in `grafana/dashboards`, with their dashboards. */
 export function dashboardFiles(): ReadonlyMap<string, string> {
   return new Map(
     DASHBOARDS.map((dashboard) => [

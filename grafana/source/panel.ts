@@ -38,30 +38,29 @@ import { PanelBuilder as Timeline } from '@grafana/grafana-foundation-sdk/statet
 import { PanelBuilder as Table } from '@grafana/grafana-foundation-sdk/table'
 import { PanelBuilder as Lines } from '@grafana/grafana-foundation-sdk/timeseries'
 
-/** One value that has a name, and perhaps a colour. */
+/** Values that have a name, and perhaps a colour. */
 export type Names = Readonly<Record<string, readonly [text: string, color: string]>>
 
 export interface Panel {
   /**
-   * `stat`: the value of now, large. `lines`, `stacked`: over time. `timeline`: which state held when. `heatmap`: how often each
-   * bucket. `table`: the values of now, a row for each combination of labels.
+   * `stat`: the current value, large. `lines`, `stacked`: values over time. `timeline`: which state held when. `heatmap`: how
+   * often each bucket. `table`: current values, a row for each combination of labels.
    */
   readonly kind: 'stat' | 'lines' | 'stacked' | 'timeline' | 'heatmap' | 'table'
   readonly title: string
-  /** What it shows, and what to do when it looks wrong. */
+  /** Description: shows what to read from the panel, and what to do when it looks wrong. */
   readonly text: string
-  /** Of Grafana's: `reqps`, `s`, `percentunit` … */
+  /** Unit in Grafana's words: `reqps`, `s`, `percentunit` … */
   readonly unit: string
   /**
-   * The queries by the name that each of their series gets, with its labels: `{{tidegate_service}}`. Of a table: by the title of the
-   * column.
+   * Queries by the name of their series, which may use labels: `{{tidegate_service}}`. In a table: by the title of the column.
    */
   readonly queries: Readonly<Record<string, string>>
-  /** Of 24 columns. */
+  /** Width in columns; the dashboard has 24. */
   readonly width: number
-  /** Rows of about 30 pixels; 4 for `stat`, 8 for the rest. */
+  /** Height in rows of about 30 pixels; 4 for `stat`, 8 for the rest. */
   readonly height?: number
-  /** From which value on it is how bad. */
+  /** Values from which on the panel turns orange or red. */
   readonly thresholds?: { readonly orange?: number; readonly red?: number; readonly below?: true }
   readonly min?: number
   readonly max?: number
@@ -69,13 +68,13 @@ export interface Panel {
   readonly names?: Names
   /** Colours of series, by a regular expression over their names. */
   readonly colors?: Readonly<Record<string, string>>
-  /** What stands there when the query has no answer. */
+  /** Text for a query without an answer. */
   readonly nothing?: string
   /** Dashboard to look at next. */
   readonly to?: string
 }
 
-/** Every query asks the data source that is chosen at the top. */
+/** Every query uses the data source that is chosen at the top. */
 export const DATASOURCE = { type: 'prometheus', uid: `\${datasource}` }
 
 /** @param id within its dashboard: links to one panel name it */
@@ -186,7 +185,7 @@ function thresholdsOf({ thresholds = {} }: Panel): ThresholdsConfigBuilder {
     ...(orange === undefined ? [] : [{ value: orange, color: 'orange' }]),
     ...(red === undefined ? [] : [{ value: red, color: 'red' }]),
   ]
-  // A step says from which value on it holds: what is bad when it is low begins with its worst.
+  // A step says from which value on it holds: if low values are bad, the worst comes first.
   const steps = below
     ? [
         { value: null, color: 'red' },

@@ -1,7 +1,7 @@
 import type { Dashboard } from './dashboard.js'
 import { max, ofNode, rate, sum } from './query.js'
 
-/** One line for each process: with --workers a gateway has several. Of one without, `worker` is empty. */
+/** A line for each process: with --workers a gateway has several. Without it, `worker` is empty. */
 const PROCESS = 'instance, worker'
 const NAME = '{{instance}} {{worker}}'
 
