@@ -30,7 +30,7 @@ t.test(
     const metric = async (name: string, labels: Record<string, string>) =>
       sampleOf(await (await fetch(`${gateway.admin}/metrics`)).text(), name, labels) ?? 0
 
-    // The process is stopped most of the time, as if a neighbor took its CPU: each stop delays its event loop.
+    // The process is stopped most of the time, as if a neighbour took its CPU: each stop delays its event loop.
     let stalling = true
     const stalled = (async () => {
       while (stalling) {

@@ -79,7 +79,7 @@ t.test('a lockfile that would install something else is reported', async (t) => 
   }
 })
 
-t.test('every license is an allowed one', async (t) => {
+t.test('every licence is an allowed one', async (t) => {
   t.strictSame(licenceProblems(lock), [])
   for (const license of ['MIT', '(MIT OR GPL-3.0-only)', 'MIT AND ISC']) {
     t.strictSame(licenceProblems(lockOf({ license })), [], license)
@@ -89,7 +89,7 @@ t.test('every license is an allowed one', async (t) => {
   }
 })
 
-t.test('the page of licenses names every package', async (t) => {
+t.test('the page of licences names every package', async (t) => {
   const page: string = licencePage(lock)
   const names = Object.keys(lock.packages).filter((path) => path !== '')
   for (const path of names) {

@@ -14,7 +14,7 @@ import {
   wrapped,
 } from '../../../src/cli/print/terminal.js'
 
-t.test('color is for terminals that did not refuse it', async (t) => {
+t.test('colour is for terminals that did not refuse it', async (t) => {
   t.equal(painter({ isTTY: true }, {})('bold', 'x'), '\u001b[1mx\u001b[22m')
   t.equal(painter({ isTTY: false }, {})('bold', 'x'), 'x')
   t.equal(painter({ isTTY: true }, { NO_COLOR: '1' })('bold', 'x'), 'x')
