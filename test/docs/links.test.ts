@@ -80,3 +80,20 @@ t.test('docs/README.md lists every page of docs once', async (t) => {
     .map((name) => `docs/${name}`)
   t.same(listed.sort(), [...there, 'docs/runbook/README.md'].sort())
 })
+
+t.test('docs/failure-modes.md names tests that exist', async (t) => {
+  const named: string[] = []
+  let folder: string | undefined
+  for (const line of readPage('docs/failure-modes.md').text.split('\n')) {
+    if (!line.startsWith('|')) folder = undefined
+    folder = / test in `(\S+?)\/?` \|$/.exec(line)?.[1] ?? folder
+    const last = line.split(' | ').at(-1) ?? ''
+    if (folder !== undefined && !last.startsWith('test in'))
+      for (const [, name] of last.matchAll(/`([^`]+)`/g)) named.push(`${folder}/${name}.test.ts`)
+  }
+  t.ok(named.length > 20, `${named.length} tests`)
+  t.same(
+    named.filter((path) => !existsSync(join(ROOT, path))),
+    [],
+  )
+})
