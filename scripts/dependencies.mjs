@@ -119,14 +119,14 @@ export function licencePage(lock) {
     .map(([licence, names]) => `- **${licence}** (${names.size}): ${[...names].sort().join(', ')}`)
   return `<!-- Made by scripts/generate-schema.mjs from package-lock.json: npm run schema. -->
 
-# Licences of what it is made of
+# Licences
 
-Tidegate is under Apache-2.0. Below stands every package of \`package-lock.json\`. A test fails when one comes under a licence that is
-not on the list of \`scripts/dependencies.mjs\`; the same packages with their hashes are in \`sbom.cdx.json\` ([security](security.md#what-it-is-made-of)).
+Tidegate is under Apache-2.0. This page lists every package of \`package-lock.json\`. A test fails when a package has a licence that is
+not on the list in \`scripts/dependencies.mjs\`. \`sbom.cdx.json\` lists the same packages with their hashes ([security](security.md#dependencies)).
 
 ## What runs
 
-${runtime.length} packages are installed with it.
+${runtime.length} packages are installed with Tidegate.
 
 | Package | Version | Licence |
 | --- | --- | --- |
@@ -134,7 +134,7 @@ ${rows.join('\n')}
 
 ## What builds and tests it
 
-Not installed with it, and not in the container.
+These are neither installed with Tidegate nor in the container.
 
 ${lines.join('\n')}
 `
