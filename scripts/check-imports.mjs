@@ -1,5 +1,5 @@
-// Holds the import directions of the design: `node scripts/check-imports.mjs [package folder]`.
-// Type-only imports count: a direction is about who has to know whom, not about what is left at run time.
+// Enforces the import directions of the design: `node scripts/check-imports.mjs [package folder]`. Type-only imports count, too:
+// a direction says what a room may know, not what is left at run time.
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { builtinModules } from 'node:module'
 import { dirname, join, relative, sep } from 'node:path'
@@ -11,7 +11,10 @@ const CONFIG = [...BASE, 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
 const SERVING = [...PARTS, 'telemetry']
 
-/** Which rooms a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `open-admin.ts` and `main.ts` are rooms of one file. */
+/**
+ * Rooms that a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `open-admin.ts` and `main.ts` are
+ * rooms of one file.
+ */
 const ROOMS = {
   errors: [],
   shares: [],
@@ -33,8 +36,8 @@ const ROOMS = {
 }
 
 /**
- * The parts of a room, from the lowest: each may import those before its own. A part is a folder, a file of the room's own, or `.`
- * for its other files. A room that is not here has files only.
+ * Parts of a room, from the lowest: each may import those before it. A part is a folder, a file of the room itself, or `.` for
+ * its other files. A room that is not listed has files only.
  */
 const PARTS_OF = {
   config: ['values', 'schema', 'snapshot', 'check', 'load'],
@@ -49,10 +52,10 @@ const PARTS_OF = {
   cli: ['.', 'read', 'print', 'client', 'define-command.ts', 'commands', 'run-cli.ts', 'tidegate.ts'],
 }
 
-/** What to do about an import against the direction. */
+/** The remedy for an import against the direction. */
 const MOVE = 'move what both need to the lower of the two, or hand it over as an argument'
 
-/** Stages stand beside each other: who runs them in their order may import them, and nobody else. */
+/** Stages do not know each other: only the file that runs them in order may import them. */
 const STAGES = 'gateway/stages/'
 const RUNS_STAGES = /^gateway\/(?:app\.ts$|simulate\/)/
 
@@ -73,7 +76,7 @@ export function checkImports(root) {
 
   const roomOf = (file) => (file.includes('/') ? file.slice(0, file.indexOf('/')) : file.replace(/\.ts$/, ''))
 
-  /** The part of its room that a file is in, by its place in the list; undefined: the room has none, or none for this file. */
+  /** Returns the place of a file's part in the list of its room; undefined if the room has no parts, or none for this file. */
   function partOf(file) {
     const [room, part] = file.split('/')
     const parts = PARTS_OF[room]
@@ -81,7 +84,7 @@ export function checkImports(root) {
     return at >= 0 || part.endsWith('.ts') === false ? at : (parts?.indexOf('.') ?? -1)
   }
 
-  /** The file of src that a specifier means, or undefined with a problem noted when it means none. */
+  /** Returns the file of src that a specifier means, or undefined, with a problem noted if there is none. */
   function resolveImport(file, specifier) {
     const target = join(dirname(join(src, file)), specifier)
     const source = target.replace(/\.js$/, '.ts')
@@ -151,7 +154,7 @@ export function checkImports(root) {
     imports.set(file, targets)
   }
 
-  /** Depth first; a file met again on the path to itself closes a cycle. Each cycle is told once. */
+  /** Searches depth first; a file met again on the path to itself closes a cycle. Reports each cycle once. */
   const done = new Set()
   function visit(file, path) {
     const start = path.indexOf(file)

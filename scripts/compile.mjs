@@ -1,5 +1,5 @@
-// Compiles TypeScript to JavaScript that Node runs as it is. Types are only taken out: `npm test` checks them beside the tests.
-// A file is compiled again when its source has changed since, and output whose source is gone is removed.
+// Compiles TypeScript to JavaScript that Node runs. It only removes the types: `npm test` checks them beside the tests. It
+// compiles a file again when its source has changed, and removes output whose source is gone.
 import {
   existsSync,
   mkdirSync,
@@ -19,19 +19,19 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** Output folder of each tree of sources. */
 const TREES = { src: 'dist', test: 'dist-test', 'grafana/source': 'dist-grafana' }
 
-/** Names the compiler and this script: output of another one is not taken for current. */
+/** Names the compiler and this script: output of another one does not count as current. */
 const STAMP = `esbuild ${version}\n${readFileSync(fileURLToPath(import.meta.url), 'utf8')}`
 
 /**
- * Compiles `src` to `dist`, with the files of the admin server's page as they are. `dist` is never emptied first: a gateway that
- * runs from it goes on. Rejects on bad syntax.
+ * Compiles `src` to `dist`, and copies the files of the admin server's page. It never empties `dist` first, as a gateway may be
+ * running from it. Rejects on a syntax error.
  */
 export async function compileSources(folder = root) {
   const isOfPage = (name) => name.startsWith('admin/page/')
   await compileTree(folder, 'src', isOfPage, (text) => text)
 }
 
-/** Compiles the tests to `dist-test`, and the sources of the dashboards to `dist-grafana`. Rejects on bad syntax. */
+/** Compiles the tests to `dist-test`, and the sources of the dashboards to `dist-grafana`. Rejects on a syntax error. */
 export async function compileTests(folder = root) {
   for (const tree of ['test', 'grafana/source']) await compileTree(folder, tree, () => false, forTests)
 }
@@ -119,7 +119,7 @@ async function toJavaScript(text, source, path) {
   return { code, map }
 }
 
-/** Removes output, declarations too, that comes from none of the sources. */
+/** Removes output, including declarations, that belongs to none of the sources. */
 function removeOrphans(out, sources) {
   for (const entry of readdirSync(out, { recursive: true, withFileTypes: true })) {
     const file = join(entry.parentPath, entry.name)
