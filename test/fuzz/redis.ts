@@ -111,7 +111,7 @@ const LIARS = 24
 interface Asked {
   readonly reply: string
   readonly tier: number
-  /** Whether it replies to a probe, not to a decision. */
+  /** True for the reply to a probe, false for one to a decision. */
   readonly probe: boolean
 }
 const asked: fc.Arbitrary<Asked> = fc.record({

@@ -100,7 +100,7 @@ interface Lie {
   readonly reply: string
   /** Replies sent without a command. */
   readonly unasked: boolean
-  /** Whether every connection is opened anew before. */
+  /** True if every connection is opened anew before. */
   readonly cut: boolean
 }
 const lie: fc.Arbitrary<Lie> = fc.record({

@@ -16,7 +16,7 @@ import { openRaw } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
 import { handshake, SWITCHING } from '../../support/http/websocket.js'
 
-/** What a client sends, what the store and the upstreams do, and how the client behaves. */
+/** A request, the answers of the store and the upstreams, and how the client behaves. */
 interface Plan {
   readonly ask:
     | 'get'
@@ -31,7 +31,7 @@ interface Plan {
   readonly answer: (typeof ANSWERS)[number]
   /** Ms after which the client leaves; undefined: it stays to the end. */
   readonly leaves: number | undefined
-  /** Whether it reads nothing. */
+  /** True if it reads nothing. */
   readonly deaf: boolean
   /** The configuration in force from now on. */
   readonly reload: number | undefined

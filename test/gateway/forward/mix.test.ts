@@ -5,7 +5,7 @@ import { startGateway } from '../../support/gateway/gateway.js'
 import { openRaw } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
 
-/** What a client sends, what the upstream does, and when the client leaves. */
+/** A request, the upstream's answer, and when the client leaves. */
 interface Plan {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly body: 'none' | 'sized' | 'chunked' | 'unfinished'

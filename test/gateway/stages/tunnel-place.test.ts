@@ -39,7 +39,7 @@ async function open(t: Test, { port }: TestGateway, count: number, options: Clie
   return sockets
 }
 
-/** What a plain request gets. */
+/** Sends a plain request and returns its status. */
 function status({ port }: TestGateway, headers: Record<string, string> = {}): Promise<number> {
   return new Promise((resolve, reject) => {
     const sent = request({ host: '127.0.0.1', port, path: '/x', headers, agent: false }, (response) => {

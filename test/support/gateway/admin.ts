@@ -52,7 +52,7 @@ export interface TestAdmin {
 /** The store of the test, with the map of the bans. */
 type TestStore = Omit<AdminStore, 'bans'> & { readonly bans: ReplicatedMap<Ban> }
 
-/** What a test gives in place of the usual. */
+/** Parts that a test replaces. */
 type Given = Partial<Omit<AdminDeps, 'store'>> &
   Partial<TestStore> &
   Partial<Pick<StandingDeps, 'plans' | 'seen'>> & {
@@ -144,7 +144,7 @@ export async function startAdmin(t: Test, given: Given = {}, host = '127.0.0.1')
   return { app, port, deps, logged, call: (method, path, options) => call(port, method, path, options) }
 }
 
-/** Who may use it: one token that may do everything, or several tokens with roles. */
+/** Actors that may use it: one token that may do everything, or several tokens with roles. */
 export function accessOf(settings: Partial<AccessSettings>, now: () => number = () => NOW): Access {
   const whole = { tokens: [], ...settings }
   return createAccess({ settings: () => whole, log: { info() {}, warn() {} }, now })

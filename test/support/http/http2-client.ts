@@ -16,7 +16,7 @@ export interface Http2Answer {
   readonly trailers: IncomingHttpHeaders | undefined
   /** Code of the RST_STREAM; NO_ERROR unless the stream was reset. */
   readonly code: number
-  /** Whether the header ended the stream. */
+  /** True if the header ended the stream. */
   readonly headerOnly: boolean
 }
 

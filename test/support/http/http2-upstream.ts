@@ -19,7 +19,7 @@ export interface ReceivedStream {
   /** Flat list of names and values, pseudo-header fields among them. */
   readonly raw: readonly string[]
   body: string
-  /** Whether the body is complete. */
+  /** True once the body is complete. */
   complete: boolean
   /** Returns all values of a field by its lower-case name. */
   values(name: string): string[]

@@ -13,7 +13,7 @@ export interface RawRequest {
   /** Body without chunk framing, one character a byte. */
   body: string
   complete: boolean
-  /** Whether the connection has ended, from either side. */
+  /** True once the connection has ended, from either side. */
   closed: boolean
   readonly socket: Socket
   /** Number of its connection, from 0. */

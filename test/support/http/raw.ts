@@ -99,7 +99,7 @@ export function rawOn(socket: Socket, head = false): RawConnection {
 
 export interface RawExchange {
   readonly responses: readonly RawResponse[]
-  /** Whether the gateway closed the connection after them. */
+  /** True if the gateway closed the connection after them. */
   readonly closed: boolean
   readonly text: string
 }

@@ -11,7 +11,7 @@ export interface Received {
   readonly rawHeaders: readonly string[]
   /** Body, one character a byte; grows while it comes in. */
   body: string
-  /** Whether the body is complete. */
+  /** True once the body is complete. */
   complete: boolean
   /** Returns all values of a field by its lower-case name. */
   values(name: string): string[]

@@ -8,7 +8,7 @@ import type { Head } from '../../../src/upstream/http1/head.js'
 import { ResponseReader } from '../../../src/upstream/http1/reader.js'
 import { codePoint } from '../../support/code-point.js'
 
-/** What a reader makes of bytes. */
+/** The reading of bytes, by our reader or undici's. */
 interface Understood {
   /** Heads in order, including 1xx: status, then name, value, … */
   readonly heads: (readonly (number | string)[])[]

@@ -11,7 +11,7 @@ export interface CorpusCase {
   readonly chunks?: readonly string[]
   readonly version?: '1.0'
   readonly response: string
-  /** Whether the upstream ends its connection after the response. */
+  /** True if the upstream ends its connection after the response. */
   readonly closes?: true
 }
 
