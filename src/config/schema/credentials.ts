@@ -1,4 +1,5 @@
 import type { Static } from '@sinclair/typebox'
+import type { CredentialKindName } from '../values/credential-kinds.js'
 import { CLAIM_PATTERN } from '../values/scalar-credentials.js'
 import { TOKEN_ALGORITHMS } from '../values/token-algorithms.js'
 import {
@@ -202,19 +203,21 @@ const JwtConsumer = object(
   'Consumers with a token (JWT) that an issuer signed',
 )
 
-const FORMS = [
-  ApiKeyConsumer,
-  ClientCertificateConsumer,
-  HeaderConsumer,
-  JwtConsumer,
-  SignatureConsumer,
-  IpConsumer,
-]
+const FORMS = {
+  api_key: ApiKeyConsumer,
+  client_certificate: ClientCertificateConsumer,
+  header: HeaderConsumer,
+  jwt: JwtConsumer,
+  signature: SignatureConsumer,
+  ip: IpConsumer,
+} satisfies Record<CredentialKindName, unknown>
 
 export const Consumers = list(
-  either<Static<(typeof FORMS)[number]>>(
-    FORMS,
-    'One way to identify consumers: api_key, client_certificate, header, jwt, signature or ip',
+  either<Static<(typeof FORMS)[CredentialKindName]>>(
+    Object.values(FORMS),
+    `One way to identify consumers: ${Object.keys(FORMS)
+      .join(', ')
+      .replace(/, (\w+)$/, ' or $1')}`,
   ),
   'Ways to identify consumers. They are tried in order; the first whose credential is present decides',
   { default: [{ ip: {} }], minItems: 1 },
