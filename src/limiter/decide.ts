@@ -215,6 +215,25 @@ export function usageFrom(limits: readonly Limit[], counts: Counts | undefined, 
   })
 }
 
+/**
+ * Returns the usage of all parts in the order of the policy.
+ *
+ * @param read returns the usage of a part; undefined: its level is unknown, and its limits are left out
+ */
+export async function usageOf(
+  parts: readonly LimitGroup[],
+  read: (part: LimitGroup) => LimitUsage[] | undefined | Promise<LimitUsage[] | undefined>,
+): Promise<LimitUsage[]> {
+  const byIndex: LimitUsage[] = []
+  const found = await Promise.all(parts.map(read))
+  for (const [k, { indices }] of parts.entries()) {
+    found[k]?.forEach((usage, i) => {
+      byIndex[indices[i]!] = usage
+    })
+  }
+  return byIndex.filter((usage) => usage !== undefined)
+}
+
 /** Returns the unix ms from which the counts no longer matter, whatever an amount changes to until then. */
 export function expiryOf(limits: readonly Limit[], counts: Counts): number {
   let o = 0

@@ -29,21 +29,9 @@ function blank(parts: readonly LimitGroup[]): number[] {
   return numbers
 }
 
-function put(
-  numbers: number[],
-  index: number,
-  { burst }: Limit,
-  left: number,
-  resetMs: number,
-  used: number,
-  before: number,
-): void {
-  const o = index * COUNTED
-  numbers[o] = burst
-  numbers[o + 1] = left
-  numbers[o + 2] = resetMs
-  numbers[o + 3] = used
-  numbers[o + 4] = before
+/** Puts the numbers of a limit to their place. */
+function put(numbers: number[], index: number, ...own: readonly number[]): void {
+  for (let k = 0; k < COUNTED; k++) numbers[index * COUNTED + k] = own[k]!
 }
 
 /** Reads counts in this process, without changing them. */
@@ -58,8 +46,9 @@ export function countedIn(parts: readonly LimitGroup[], counts: readonly Counts[
       const ahead = algorithm.roll(limit, own, o, now)
       const free = algorithm.free(limit, own, o, now + ahead)
       const resetMs = ahead + algorithm.reset(limit, own, o, now + ahead)
-      const sliding = limit.algorithm === 'sliding'
-      put(numbers, indices[i]!, limit, free, resetMs, sliding ? own[o + 1]! : 0, sliding ? own[o + 2]! : 0)
+      const isSliding = limit.algorithm === 'sliding'
+      const [used, before] = [isSliding ? own[o + 1]! : 0, isSliding ? own[o + 2]! : 0]
+      put(numbers, indices[i]!, limit.burst, free, resetMs, used, before)
       o += algorithm.size
     })
   })
@@ -86,15 +75,7 @@ export function readCounted(
   let at = from
   for (const { limits, indices } of parts) {
     for (let i = 0; i < limits.length; i++) {
-      put(
-        numbers,
-        indices[i]!,
-        standing(limits[i]!, now),
-        reply[at]!,
-        reply[at + 1]!,
-        reply[at + 2]!,
-        reply[at + 3]!,
-      )
+      put(numbers, indices[i]!, standing(limits[i]!, now).burst, ...reply.slice(at, at + 4))
       at += 4
     }
   }

@@ -1,17 +1,8 @@
 import type { LimitGroup } from '../config/snapshot/policy.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { consumerKeys, keyOf, keysOf } from './counter-keys.js'
-import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
-import type {
-  Asking,
-  Charge,
-  DecidedBy,
-  Decision,
-  DegradedReason,
-  Limiter,
-  LimitUsage,
-  Slot,
-} from './limiter.js'
+import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom, usageOf } from './decide.js'
+import type { Asking, Charge, DecidedBy, Decision, DegradedReason, Limiter, Slot } from './limiter.js'
 
 export interface MemoryLimiterOptions {
   /** Maximum number of keys. Beyond it, a key without recent use is forgotten. */
@@ -184,15 +175,10 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     },
     async usage(service, policy, consumer, levels) {
       const at = now()
-      const byIndex: LimitUsage[] = []
-      for (const part of policy.parts) {
+      return usageOf(policy.parts, (part) => {
         const key = keyOf(service.name, part, consumer, levels)
-        if (key === undefined) continue
-        usageFrom(part.limits, held(key, part, at), at).forEach((usage, i) => {
-          byIndex[part.indices[i]!] = usage
-        })
-      }
-      return byIndex.filter((usage) => usage !== undefined)
+        return key === undefined ? undefined : usageFrom(part.limits, held(key, part, at), at)
+      })
     },
     async reset(service, consumer, byAddress) {
       for (const key of consumerKeys(service, consumer, byAddress)) {

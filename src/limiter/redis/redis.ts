@@ -2,11 +2,11 @@ import type { LimitGroup, Policy } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import { type Log, throttledWarning } from '../../log-throttle.js'
 import { consumerKeys, keyOf, keysOf } from '../counter-keys.js'
-import { previewFrom, usageFrom } from '../decide.js'
+import { previewFrom, usageFrom, usageOf } from '../decide.js'
 import { decideDegraded, previewDegraded } from '../degraded.js'
 import { createDenials } from '../denial-cache.js'
 import { slotOfKey } from '../key.js'
-import type { Asking, Decision, DegradedReason, Limiter, LimitUsage } from '../limiter.js'
+import type { Asking, Decision, DegradedReason, Limiter } from '../limiter.js'
 import { createLocal } from '../local.js'
 import { createOutage, type LossReason } from '../outage.js'
 import { type Group, groupBySlot, renumbered, takeInTurn } from './cross-slot-take.js'
@@ -282,24 +282,17 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       return previewFrom(parts, counts, at, cost)
     },
     async usage(service, policy, consumer, levels) {
-      const byIndex: LimitUsage[] = []
       if (!keysOf(service.name, policy.parts, consumer, levels).every(isReachable)) {
         if (service.onFailure !== 'local') throw new Error('the store is out of reach')
         if (!decides) throw new Error(ELSEWHERE)
         return local.usage(service, policy, consumer, levels)
       }
-      await Promise.all(
-        policy.parts.map(async ({ limits, indices }, k) => {
-          const key = keyOf(service.name, policy.parts[k]!, consumer, levels)
-          if (key === undefined) return
-          const asked = runUsage(store, key, now?.() ?? 0)
-          const [at, value, expires] = await askStore(patience, asked)
-          usageFrom(limits, decodeCounts(limits, value, expires, at), at).forEach((usage, i) => {
-            byIndex[indices[i]!] = usage
-          })
-        }),
-      )
-      return byIndex.filter((usage) => usage !== undefined)
+      return usageOf(policy.parts, async (part) => {
+        const key = keyOf(service.name, part, consumer, levels)
+        if (key === undefined) return undefined
+        const [at, value, expires] = await askStore(patience, runUsage(store, key, now?.() ?? 0))
+        return usageFrom(part.limits, decodeCounts(part.limits, value, expires, at), at)
+      })
     },
     async reset(service, consumer, byAddress) {
       await local.reset(service, consumer, byAddress)

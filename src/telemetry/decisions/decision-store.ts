@@ -1,5 +1,5 @@
-import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { isFailure } from '../../errors.js'
+import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
 import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
@@ -51,17 +51,11 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
     others: createRing(quarter, true),
   }
   const all = Object.values(rings)
-  const places = new WeakMap<Snapshot, (Place | undefined)[]>()
-  let snapshot: Snapshot | undefined
-  let known: (Place | undefined)[] = []
+  const placesOf = perSnapshot((): (Place | undefined)[] => [])
 
   function placeOf(r: RequestRecord): Place {
-    if (r.snapshot !== snapshot) {
-      snapshot = r.snapshot
-      known = places.get(snapshot) ?? []
-      places.set(snapshot, known)
-    }
-    const { route, tier } = r
+    const { route, tier, snapshot } = r
+    const known = placesOf(snapshot)
     const at = (route === undefined ? 0 : route.index + 1) * (snapshot.tiers.length + 1) + tier + 1
     let place = known[at]
     if (place === undefined) {

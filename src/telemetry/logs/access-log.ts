@@ -1,6 +1,6 @@
-import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { Decision } from '../../limiter/limiter.js'
+import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { pathOf } from '../record/target.js'
 import type { TraceContext } from '../record/trace-context.js'
@@ -93,27 +93,17 @@ export const NO_ACCESS_LOG: AccessLog = {
  * @param now returns the current time in Unix ms
  */
 export function createLineBuilder(now: () => number = Date.now): (r: RequestRecord) => string {
-  const constants = new WeakMap<Snapshot, (string | undefined)[]>()
-  let snapshot: Snapshot | undefined
-  let parts: (string | undefined)[] = []
+  const partsOf = perSnapshot((): (string | undefined)[] => [])
   const upstreams = new WeakMap<Upstream, string>()
   const time = createClock(now)
 
   function constantPart(r: RequestRecord): string {
-    if (r.snapshot !== snapshot) {
-      snapshot = r.snapshot
-      const known = constants.get(snapshot)
-      parts = known ?? []
-      if (known === undefined) constants.set(snapshot, parts)
-    }
     const at = (r.route === undefined ? 0 : r.route.index + 1) * (r.snapshot.tiers.length + 1) + r.tier + 1
     // There may be any number of different costs, so these parts are not cached.
     if (r.cost !== undefined && r.cost !== r.route?.cost) return makeConstantPart(r, r.cost)
-    const known = parts[at]
-    if (known !== undefined) return known
-    const made = makeConstantPart(r, r.route?.cost)
-    parts[at] = made
-    return made
+    const parts = partsOf(r.snapshot)
+    parts[at] ??= makeConstantPart(r, r.route?.cost)
+    return parts[at]
   }
 
   function upstreamPart(upstream: Upstream): string {

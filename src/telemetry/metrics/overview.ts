@@ -15,14 +15,9 @@ export interface ServiceTraffic {
   readonly service: string
   readonly tier: string
   /** Responses by class. A 429 is not a `client_error`. */
-  readonly responses: {
-    readonly ok: number
-    readonly limited: number
-    readonly client_error: number
-    readonly server_error: number
-  }
-  readonly decisions: Readonly<Record<string, number>>
-  readonly decided_by: Readonly<Record<string, number>>
+  readonly responses: Record<'ok' | 'limited' | 'client_error' | 'server_error', number>
+  readonly decisions: Record<string, number>
+  readonly decided_by: Record<string, number>
 }
 
 export interface Distribution {
@@ -31,17 +26,9 @@ export interface Distribution {
   readonly counts: readonly number[]
 }
 
-interface Row {
-  readonly service: string
-  readonly tier: string
-  readonly responses: { ok: number; limited: number; client_error: number; server_error: number }
-  readonly decisions: Record<string, number>
-  readonly decided_by: Record<string, number>
-}
-
 export function trafficOf(families: Families): Traffic {
-  const rows = new Map<string, Row>()
-  const rowOf = (service: string, tier: string): Row => {
+  const rows = new Map<string, ServiceTraffic>()
+  const rowOf = (service: string, tier: string): ServiceTraffic => {
     const name = JSON.stringify([service, tier])
     const row = rows.get(name) ?? {
       service,
@@ -87,7 +74,7 @@ function* seriesOf(family: Family): Iterable<[labels: string[], figures: Float64
 }
 
 /** Returns the class of a status label of the metrics: `429`, `5xx`, `other`. */
-function classOf(status: string): keyof Row['responses'] {
+function classOf(status: string): keyof ServiceTraffic['responses'] {
   if (status === '429') return 'limited'
   if (status.startsWith('4')) return 'client_error'
   return status.startsWith('5') ? 'server_error' : 'ok'

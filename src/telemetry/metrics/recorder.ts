@@ -4,6 +4,7 @@ import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { ERRORS, isFailure } from '../../errors.js'
 import type { DecidedBy, Decision, DegradedReason } from '../../limiter/limiter.js'
+import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import type { Families } from './metric-definitions.js'
 import type { Cell } from './metric-family.js'
@@ -125,26 +126,13 @@ export function createRecorder(families: Families): Recorder {
     families
   const errors = new Map(ERROR_CODES.map((code) => [code, families.requestsRefused.cell(code)]))
 
-  // Around a reload, requests of the old and the new snapshot alternate for a while.
-  const tables = new WeakMap<Snapshot, Table>()
-  let snapshot: Snapshot | undefined
+  const tableOf = perSnapshot((snapshot) => createTable(families, snapshot))
   let table: Table
-
-  function tableOf(next: Snapshot): Table {
-    let found = tables.get(next)
-    if (found === undefined) {
-      found = createTable(families, next)
-      tables.set(next, found)
-    }
-    snapshot = next
-    table = found
-    return found
-  }
 
   /** Returns the index into the tiers of the record's snapshot, whose table becomes the current one; -1: none. */
   function tierOf(r: RequestRecord): number {
-    const { tiers } = r.snapshot === snapshot ? table : tableOf(r.snapshot)
-    return r.tier >= 0 && r.tier < tiers ? r.tier : -1
+    table = tableOf(r.snapshot)
+    return r.tier >= 0 && r.tier < table.tiers ? r.tier : -1
   }
 
   /** Packs two numbers into one; either may be -1 for none. */

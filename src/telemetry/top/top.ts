@@ -1,8 +1,8 @@
 import { performance } from 'node:perf_hooks'
-import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { consumerPart } from '../../limiter/key.js'
 import type { Share } from '../../shares.js'
 import { isNear } from '../metrics/recorder.js'
+import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { clear, createSummary, hit, merge, type Sketch, type Summary, sketchOf } from './space-saving.js'
 
@@ -97,13 +97,11 @@ const CLOCK: Clock = { wall: Date.now, steady: () => performance.now() }
 export function createTop({ wall, steady }: Clock = CLOCK): Top {
   /** Groups by service and tier as JSON. There are as many as configurations have named. */
   const groups = new Map<string, Group>()
-  const tables = new WeakMap<Snapshot, (Group | undefined)[]>()
+  const tableOf = perSnapshot((): (Group | undefined)[] => [])
   const free: Summary[] = []
   let made = 0
   let missed = 0
   let missedBefore = 0
-  let snapshot: Snapshot | undefined
-  let table: (Group | undefined)[] = []
   /** Number of the current window, and the steady time at which it ends. */
   let window = Math.floor(wall() / WINDOW_MS)
   let over = steady() + WINDOW_MS - (wall() % WINDOW_MS)
@@ -148,19 +146,11 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
   }
 
   function groupOf(r: RequestRecord): Group {
-    if (r.snapshot !== snapshot) {
-      snapshot = r.snapshot
-      table = tables.get(snapshot) ?? []
-      tables.set(snapshot, table)
-    }
+    const table = tableOf(r.snapshot)
     const service = r.route!.quotaOf
     const at = service.index * r.snapshot.tiers.length + r.tier
-    let group = table[at]
-    if (group === undefined) {
-      group = groupNamed(service.name, r.snapshot.tiers[r.tier]!)
-      table[at] = group
-    }
-    return group
+    table[at] ??= groupNamed(service.name, r.snapshot.tiers[r.tier]!)
+    return table[at]
   }
 
   function groupNamed(service: string, tier: string): Group {

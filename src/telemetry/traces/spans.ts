@@ -14,6 +14,7 @@ import { readRedisAddress } from '../../config/values/redis-address.js'
 import { ERRORS } from '../../errors.js'
 import type { Decision } from '../../limiter/limiter.js'
 import { isNear, METHODS } from '../metrics/recorder.js'
+import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { type Call, newSpanId, type Recording } from '../record/recording.js'
 import { pathOf } from '../record/target.js'
@@ -35,7 +36,7 @@ const MAX_TEXT = 1024
 
 export function createSpanMaker(resource: Resource): SpanMaker {
   const scope = { name: 'tidegate' }
-  const storeOf = createStoreAttributes()
+  const storeOf = perSnapshot(storeAttributes)
 
   /**
    * Makes a span of the trace. The server span has the client's span as its parent, the others have the server span.
@@ -256,28 +257,21 @@ function addressOfUpstream(upstream: Upstream): Attributes {
 }
 
 /**
- * Creates the attributes of the store for its spans; undefined for counts in memory. Which node of several it was is
+ * Returns the attributes of the store for its spans; undefined for counts in memory. Which node of several it was is
  * unknown here.
  */
-function createStoreAttributes(): (snapshot: Snapshot) => Attributes | undefined {
-  const made = new WeakMap<Snapshot, Attributes>()
-  return (snapshot) => {
-    const { redis } = snapshot.config.store
-    if (redis === undefined) return undefined
-    let attributes = made.get(snapshot)
-    if (attributes === undefined) {
-      attributes = { 'db.system.name': 'redis', 'db.operation.name': 'EVALSHA' }
-      const address = typeof redis === 'string' ? readRedisAddress(redis, () => undefined) : undefined
-      if (address !== undefined && address.sentinelPrimary === undefined) {
-        const { host, port } = address.hosts[0]!
-        attributes['server.address'] = host
-        attributes['server.port'] = port
-        attributes['db.namespace'] = String(address.db)
-      }
-      made.set(snapshot, attributes)
-    }
-    return attributes
+function storeAttributes(snapshot: Snapshot): Attributes | undefined {
+  const { redis } = snapshot.config.store
+  if (redis === undefined) return undefined
+  const attributes: Attributes = { 'db.system.name': 'redis', 'db.operation.name': 'EVALSHA' }
+  const address = typeof redis === 'string' ? readRedisAddress(redis, () => undefined) : undefined
+  if (address !== undefined && address.sentinelPrimary === undefined) {
+    const { host, port } = address.hosts[0]!
+    attributes['server.address'] = host
+    attributes['server.port'] = port
+    attributes['db.namespace'] = String(address.db)
   }
+  return attributes
 }
 
 function short(text: string): string {
