@@ -58,7 +58,7 @@ export const JSON_OPTION = { help: 'print JSON' } as const
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   EISDIR: 'it is a folder',
-  EACCES: 'it may not be read',
+  EACCES: 'there is no permission to read it',
   Z_BUF_ERROR: 'it ends in the middle of its compressed data',
   Z_DATA_ERROR: 'its compressed data is damaged',
 }

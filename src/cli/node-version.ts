@@ -32,5 +32,5 @@ const LAX = '--insecure-http-parser'
  */
 export function laxParser(execArgv: readonly string[], nodeOptions = ''): string | undefined {
   if (!execArgv.includes(LAX) && !nodeOptions.split(/\s+/).includes(LAX)) return undefined
-  return `Node runs with ${LAX}, which lets requests be smuggled; start without it`
+  return `Node runs with ${LAX}, which allows request smuggling; start without it`
 }

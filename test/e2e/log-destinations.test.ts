@@ -1,3 +1,4 @@
+// Tests src/telemetry/logs/open-access-log.ts
 import { execFileSync, spawn } from 'node:child_process'
 import {
   closeSync,

@@ -1,3 +1,4 @@
+// Tests src/config/load/config-files.ts
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'

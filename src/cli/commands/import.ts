@@ -148,13 +148,13 @@ async function pass(
         columns = columnsIn(cells)
         continue
       }
-      if (number > MOST_LINES) throw new Error(`it has more than ${MOST_LINES} lines; cut it in pieces`)
+      if (number > MOST_LINES) throw new Error(`it has more than ${MOST_LINES} lines; split it`)
       if (skip.has(number)) continue
-      if (text.includes(REPLACED)) bad.push({ line: number, problem: 'not UTF-8; save the file as that' })
+      if (text.includes(REPLACED)) bad.push({ line: number, problem: 'not UTF-8; save the file as UTF-8' })
       else if (cells === undefined)
         bad.push({ line: number, problem: 'a quote is out of place, or not closed' })
       else if (cells.length !== columns.length) {
-        bad.push({ line: number, problem: `${cells.length} cells under ${columns.length} columns` })
+        bad.push({ line: number, problem: `${cells.length} cells for ${columns.length} columns` })
       } else {
         const row = Object.fromEntries(
           columns.flatMap((name, i) => (cells[i] === '' ? [] : [[name, cells[i]!]])),
@@ -187,9 +187,9 @@ function keyOf(row: Readonly<Record<string, string>>): string {
 
 function columnsIn(cells: readonly string[] | undefined): readonly string[] {
   const known = `columns are ${COLUMNS.join(', ')}`
-  if (cells === undefined) throw new Error(`its first line is no list of columns; ${known}`)
+  if (cells === undefined) throw new Error(`its first line does not list the columns; ${known}`)
   const wrong = cells.find((name) => !COLUMNS.includes(name))
   if (wrong !== undefined) throw new Error(`no column ${JSON.stringify(wrong)}; ${known}`)
-  if (new Set(cells).size < cells.length) throw new Error('a column is there twice')
+  if (new Set(cells).size < cells.length) throw new Error('a column occurs twice')
   return cells
 }

@@ -37,7 +37,7 @@ export function openServiceManager(io: Pick<CommandIo, 'env' | 'stderr'>): Servi
       .then(() => notify(assignments, env))
       .catch((error: Error) => {
         // Reported once: the watchdog would repeat it again and again.
-        if (!failed) complain(io, `tidegate: systemd is not told that ${assignments[0]}: ${error.message}`)
+        if (!failed) complain(io, `tidegate: cannot notify systemd of ${assignments[0]}: ${error.message}`)
         failed = true
       })
     return before
@@ -79,7 +79,7 @@ function notify(assignments: readonly string[], env: NodeJS.ProcessEnv): Promise
       reject(
         new Error(
           error.code === 'ENOENT'
-            ? 'there is no systemd-notify on the PATH; install it, or take Type=exec'
+            ? 'systemd-notify is not on the PATH; install it, or use Type=exec'
             : error.message,
         ),
       ),

@@ -82,14 +82,14 @@ routes: [{ path: /*, service: payments }]
       `${at('bad.csv')}:3: No tier "gold"; the tiers are free, pro.`,
       `${at('bad.csv')}:5: it sets the same as line 2; keep one of them`,
       `${at('bad.csv')}:6: a quote is out of place, or not closed`,
-      `${at('bad.csv')}:7: 2 cells under 3 columns\n`,
+      `${at('bad.csv')}:7: 2 cells for 3 columns\n`,
     ].join('\n'),
   })
   t.equal(await redis.client.hlen('tier:{assignments}'), 0)
   writeFileSync(at('latin.csv'), Buffer.from('consumer,tier\nM\xfcller,pro\n', 'latin1'))
   t.match(await tidegate(['import', at('latin.csv'), ...on]), {
     code: 1,
-    stderr: `${at('latin.csv')}:2: not UTF-8; save the file as that\n`,
+    stderr: `${at('latin.csv')}:2: not UTF-8; save the file as UTF-8\n`,
   })
   writeFileSync(at('one.csv'), 'consumer,tier\nann,pro\n')
   t.equal(

@@ -78,7 +78,7 @@ t.test('without systemd-notify the gateway says so once, and serves', { buffered
   t.equal((await fetch(`${gateway.address}/x`)).status, 200)
   t.equal(await gateway.stop('SIGINT'), 0)
   t.strictSame(gateway.stderr().match(/^tidegate: .*systemd.*$/gm), [
-    'tidegate: systemd is not told that READY=1: there is no systemd-notify on the PATH; install it, or take Type=exec',
+    'tidegate: cannot notify systemd of READY=1: systemd-notify is not on the PATH; install it, or use Type=exec',
   ])
 })
 

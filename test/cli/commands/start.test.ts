@@ -1,4 +1,4 @@
-// Tests src/cli/stop-signal.ts
+// Tests src/cli/stop-signal.ts src/net/listen.ts
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { renameSync, writeFileSync } from 'node:fs'
@@ -135,8 +135,8 @@ t.test('a gateway does not serve on a Node with a lax HTTP parser', BESIDE, asyn
   const cwd = t.testdir({ 'tidegate.yaml': config('http://127.0.0.1:1') })
   const { code, stderr } = await withNode('--insecure-http-parser', cwd)
   t.equal(code, 1)
-  t.match(stderr, /--insecure-http-parser, which lets requests be smuggled; start without it/)
-  t.equal(laxParser([], '--max-old-space-size=512 --insecure-http-parser')?.includes('smuggled'), true)
+  t.match(stderr, /--insecure-http-parser, which allows request smuggling; start without it/)
+  t.equal(laxParser([], '--max-old-space-size=512 --insecure-http-parser')?.includes('smuggling'), true)
   t.equal(laxParser(['--import', 'x'], '--max-old-space-size=512'), undefined)
 })
 

@@ -1,3 +1,4 @@
+// Tests src/config/snapshot/key-owner.ts
 // Tests src/config/snapshot/{compress,consumers,cors,costs,freeze,hash,limit-names,route-auth}.ts
 // Tests src/config/snapshot/upstream-settings.ts
 import { readFileSync } from 'node:fs'
