@@ -19,7 +19,7 @@ import { readNoMore } from './listen/pipeline.js'
 import { Ongoing, type Stage, type Way } from './request-lifecycle.js'
 import { peerOf, refuseSocket } from './respond/client-error.js'
 import { isOut, sendWaiting } from './respond/write-batch.js'
-import type { Upgrades } from './websocket/upgrade.js'
+import type { Upgrades } from './websocket/upgrades.js'
 
 export interface AcceptDeps {
   /** Returns the snapshot in force. Each request calls it once, at its start. */
@@ -43,13 +43,18 @@ const PIPELINED = 'Send an upgrade only after the response to the earlier reques
 export function createAccept({ snapshot: inForce, tracing, way, upgrades, handshake, report }: AcceptDeps) {
   const nextId = requestIds()
 
+  /** Handles an error before there was an exchange: only the connection, or the stream, can be ended. */
+  function lost(socket: Duplex, error: unknown): void {
+    report({}, error)
+    socket.destroy()
+  }
+
   /** Runs a step that a socket calls. */
   function guarded(socket: Duplex, step: () => void): void {
     try {
       step()
     } catch (error) {
-      report({}, error)
-      socket.destroy()
+      lost(socket, error)
     }
   }
 
@@ -139,7 +144,12 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
 
   return {
     request(req: IncomingMessage, res: ServerResponse): void {
-      guarded(req.socket, () => acceptRequest(req, res))
+      // Without `guarded`, which would make a function for each request.
+      try {
+        acceptRequest(req, res)
+      } catch (error) {
+        lost(req.socket, error)
+      }
     },
     /** Accepts an HTTP/2 stream, which goes the same way as a request. */
     stream(stream: ServerHttp2Stream, socket: Socket, raw: readonly string[], bodiless: boolean): void {

@@ -33,7 +33,7 @@ import { resolveTier } from './stages/tier.js'
 import { leaveTunnel, takeTunnel } from './stages/tunnel-place.js'
 import { checkHandshake } from './websocket/handshake.js'
 import { createStay, onRevocation } from './websocket/session-revocation.js'
-import { upgrade } from './websocket/upgrade.js'
+import { createUpgrades } from './websocket/upgrades.js'
 
 /** What the gateway needs from outside: what its stages need, and what several of them share. */
 export type GatewayDeps = Means &
@@ -142,7 +142,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const banAfter = bans && autoBan({ bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const behind = stagesBehind(deps, charges)
   const banOf = (address: string) => bans && bannedBy(address, deps.snapshot(), bans)
-  const upgrades = upgrade({ ...deps, shares, internal, stay: createStay({ ...deps, banOf }) })
+  const upgrades = createUpgrades({ ...deps, shares, internal, stay: createStay({ ...deps, banOf }) })
   onRevocation(deps, upgrades.turnAway)
   const endings = [charges.settle, leaveGuard, leaveTunnel, record(deps)]
   const way: Way = {

@@ -5,20 +5,11 @@ import { oldGenerationLimit } from '../../limiter/heap-room.js'
 
 export type Overloaded = 'event_loop' | 'heap'
 
-/** Measurements of the process. */
-interface Readings {
-  /** Returns the 99th percentile of the delay since the last call, in ms. */
-  eventLoopDelay(): number
-  /** Returns the used heap without garbage, in percent of what it may hold before V8 ends the process. */
-  heap(): number
-  close(): void
-}
-
 export interface OverloadOptions {
   readonly settings: Config['server']['shed']
   /** Called once, when the heap has been too full for too long: the process should end. */
   readonly exhausted: (heap: number) => void
-  readonly readings?: Readings
+  readonly readings?: ReturnType<typeof readingsOfProcess>
   readonly random?: () => number
   /** Interval of the measurements, in ms; undefined if only `tick` measures. */
   readonly tickMs?: number | undefined
@@ -115,7 +106,8 @@ const RESOLUTION_MS = 10
  */
 const ENDS_AT = 0.8
 
-function readingsOfProcess(): Readings {
+/** Measures the process. */
+function readingsOfProcess() {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   delay.enable()
   const limit = oldGenerationLimit() * ENDS_AT
@@ -128,14 +120,16 @@ function readingsOfProcess(): Readings {
   })
   collections.observe({ entryTypes: ['gc'] })
   return {
-    eventLoopDelay() {
+    /** Returns the 99th percentile of the delay since the last call, in ms. */
+    eventLoopDelay(): number {
       // The monitor measures its own timer: only the time above its period is delay. NaN before the first measurement.
       const p99 = delay.percentile(99) / 1e6 - RESOLUTION_MS
       delay.reset()
       return Number.isNaN(p99) ? 0 : p99
     },
-    heap: () => (left / limit) * 100,
-    close() {
+    /** Returns the used heap without garbage, in percent of what it may hold before V8 ends the process. */
+    heap: (): number => (left / limit) * 100,
+    close(): void {
       delay.disable()
       collections.disconnect()
     },

@@ -1,6 +1,6 @@
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import type { Exchange } from './exchange.js'
-import { sentField } from './header-list.js'
+import { percentEncoded, sentField } from './header-list.js'
 
 /** Returns true if the client speaks gRPC. Refusals then use its format. */
 export function isGrpc({ headers }: Exchange): boolean {
@@ -17,7 +17,8 @@ export function grpcRefusal(refusal: Refusal, requestId: string): string[] {
     'grpc-status',
     String(grpcStatus(code)),
     'grpc-message',
-    percentEncoded(text),
+    // As gRPC's HTTP/2 mapping requires.
+    percentEncoded(text, 0x20),
     'x-request-id',
     requestId,
     ...(headers ?? []),
@@ -28,34 +29,7 @@ export function grpcRefusal(refusal: Refusal, requestId: string): string[] {
  * Maps an error to a status (https://grpc.github.io/grpc/core/md_doc_statuscodes.html), as Envoy maps statuses of HTTP.
  */
 export function grpcStatus(code: ErrorCode): number {
-  switch (code) {
-    case 'upstream_timeout':
-    case 'upstream_connect_timeout':
-      return DEADLINE_EXCEEDED
-    case 'payload_too_large':
-      return RESOURCE_EXHAUSTED
-    case 'client_closed':
-      return CANCELLED
-  }
-  switch (ERRORS[code].status as number) {
-    case 401:
-      return UNAUTHENTICATED
-    case 403:
-      return PERMISSION_DENIED
-    case 404:
-    case 405:
-    case 501:
-      return UNIMPLEMENTED
-    case 408:
-      return DEADLINE_EXCEEDED
-    case 429:
-      return RESOURCE_EXHAUSTED
-    case 502:
-    case 503:
-    case 504:
-      return UNAVAILABLE
-  }
-  return INTERNAL
+  return BY_CODE[code] ?? BY_STATUS[ERRORS[code].status] ?? INTERNAL
 }
 
 const CANCELLED = 1
@@ -67,11 +41,21 @@ const INTERNAL = 13
 const UNAVAILABLE = 14
 const UNAUTHENTICATED = 16
 
-/** Percent-encodes everything except printable ASCII, and the percent sign, as gRPC's HTTP/2 mapping requires. */
-function percentEncoded(text: string): string {
-  return Array.from(Buffer.from(text, 'utf8'), (byte) =>
-    byte >= 0x20 && byte <= 0x7e && byte !== 0x25
-      ? String.fromCharCode(byte)
-      : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`,
-  ).join('')
+const BY_CODE: Partial<Record<ErrorCode, number>> = {
+  upstream_timeout: DEADLINE_EXCEEDED,
+  upstream_connect_timeout: DEADLINE_EXCEEDED,
+  payload_too_large: RESOURCE_EXHAUSTED,
+  client_closed: CANCELLED,
+}
+const BY_STATUS: Record<number, number> = {
+  401: UNAUTHENTICATED,
+  403: PERMISSION_DENIED,
+  404: UNIMPLEMENTED,
+  405: UNIMPLEMENTED,
+  408: DEADLINE_EXCEEDED,
+  429: RESOURCE_EXHAUSTED,
+  501: UNIMPLEMENTED,
+  502: UNAVAILABLE,
+  503: UNAVAILABLE,
+  504: UNAVAILABLE,
 }

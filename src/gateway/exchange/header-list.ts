@@ -57,3 +57,18 @@ export function removeField(list: string[], name: string): void {
 function isNamed(written: string, name: string): boolean {
   return written.length === name.length && written.toLowerCase() === name
 }
+
+/**
+ * Percent-encodes text for a header, as UTF-8: everything but printable ASCII, and the percent sign, so that two texts never
+ * look the same.
+ *
+ * @param first lowest byte that stays: 0x20 keeps spaces, 0x21 encodes them
+ */
+export function percentEncoded(text: string, first: 0x20 | 0x21): string {
+  let out = ''
+  for (const byte of Buffer.from(text, 'utf8')) {
+    const plain = byte >= first && byte < 0x7f && byte !== 0x25
+    out += plain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }
+  return out
+}

@@ -52,35 +52,28 @@ export function beginLimit({ trace }: Exchange, now: number): void {
  *
  * @param path for the upstream, with its query
  * @param fields headers of the attempt. A `traceparent` in them is replaced.
+ * @param copyFor set for a copy of the request, which ends separately
+ * @returns undefined if the request is not recorded
  */
-export function beginCall(x: Exchange, upstream: Upstream, path: string, fields: string[]): void {
-  if (x.trace?.recording !== undefined) x.trace.recording.calls.push(call(x, upstream, path, fields))
-}
-
-/** Does the same for a copy, which ends separately. */
-export function beginCopy(
+export function beginCall(
   x: Exchange,
-  service: Service,
   upstream: Upstream,
   path: string,
   fields: string[],
+  copyFor?: Service,
 ): Call | undefined {
-  if (x.trace?.recording === undefined) return undefined
-  return call(x, upstream, path, fields, service)
-}
-
-function call(x: Exchange, upstream: Upstream, path: string, fields: string[], copyFor?: Service): Call {
-  const { traceId, recording } = x.trace!
-  const { flags, state, calls, parentSpanId } = recording!
+  const { trace } = x
+  if (trace?.recording === undefined) return undefined
+  const { flags, state, calls, parentSpanId } = trace.recording
   const spanId = newSpanId()
   // A route may hide the client's trace from its upstreams, or set its own.
   const drop = x.route!.shape?.request?.drop
   if (drop?.has('traceparent') !== true) {
     // In a trace that begins here, or has no valid state, the received state means nothing.
     const keepsState = parentSpanId !== undefined && state !== undefined
-    replaceField(fields, 'traceparent', formatTraceparent(traceId, spanId, flags), keepsState)
+    replaceField(fields, 'traceparent', formatTraceparent(trace.traceId, spanId, flags), keepsState)
   }
-  return {
+  const call: Call = {
     spanId,
     service: (copyFor ?? x.route!.service).name,
     upstream,
@@ -95,6 +88,8 @@ function call(x: Exchange, upstream: Upstream, path: string, fields: string[], c
     error: undefined,
     cause: undefined,
   }
+  if (copyFor === undefined) calls.push(call)
+  return call
 }
 
 function replaceField(fields: string[], name: string, value: string, keepsState: boolean): void {

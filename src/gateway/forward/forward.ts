@@ -231,7 +231,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     if (total > 0 && took > total) this.#expire(`the request took more than ${total} ms`)
     // The queue has a limit of its own.
     else if (!sending.keepsPace(now)) this.#tooSlow()
-    else if (sending.queued) return
+    else if (sending.attempts.queued) return
     else if (request > 0 && sending.uploading && took > request) {
       const cause = `the request was not complete within ${request} ms`
       if (this.#client.begun) this.cut('request_timeout', cause)
@@ -269,9 +269,9 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   #expire(cause: string): void {
     const { begun, full } = this.#client
     if (begun) this.cut(full ? 'client_closed' : 'upstream_timeout', cause)
-    else if (this.#sending.waitsForShare) this.refuse({ code: 'share_exceeded', cause })
+    else if (this.#sending.body?.waitsForShare) this.refuse({ code: 'share_exceeded', cause })
     else {
-      const late = this.#sending.uploading && this.#sending.waitsForClient
+      const late = this.#sending.uploading && this.#sending.body!.waitingForClient
       this.refuse({ code: late ? 'request_timeout' : 'upstream_timeout', cause })
     }
   }

@@ -5,13 +5,7 @@ import { identityHeader } from '../exchange/headers.js'
 
 /** Returns the key by which the service picks an upstream; undefined if it picks without one, or the request has none. */
 export function hashKeyOf(x: Exchange, { balance }: Service): string | undefined {
-  switch (balance.kind) {
-    case 'round_robin':
-    case 'least_requests':
-      return undefined
-    case 'hash_consumer':
-      return x.consumer ?? x.clientIp
-    case 'hash_header':
-      return sentField(x.headers.forward, balance.header) ?? identityHeader(x.headers, balance.header)
-  }
+  if (balance.kind === 'hash_consumer') return x.consumer ?? x.clientIp
+  if (balance.kind !== 'hash_header') return undefined
+  return sentField(x.headers.forward, balance.header) ?? identityHeader(x.headers, balance.header)
 }

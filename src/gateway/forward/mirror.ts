@@ -10,7 +10,7 @@ import type { Upstreams } from '../../upstream/pool/pool.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
-import { beginCopy } from '../exchange/trace.js'
+import { beginCall } from '../exchange/trace.js'
 import type { Watchdog, Watched } from '../exchange/watchdog.js'
 import type { Way } from '../request-lifecycle.js'
 import { hashKeyOf } from './hash-key.js'
@@ -162,7 +162,7 @@ export class Copy implements ResponseHandler, Watched {
     this.#sentAt = performance.now()
     const fields = upstreamHeaders(x, service, target.upstream, this.req)
     const path = upstreamPath(x, target.upstream)
-    this.#call = beginCopy(x, service, target.upstream, path, fields)
+    this.#call = beginCall(x, target.upstream, path, fields, service)
     fields.push(...MARK)
     this.watchdog.add(this)
     const sender = this.upstreams.begun(target)

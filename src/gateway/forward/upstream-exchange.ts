@@ -51,9 +51,9 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT'
 export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   /** Watchdog time of the last byte in either direction. */
   progress = 0
-  readonly #attempts: UpstreamAttempts
+  readonly attempts: UpstreamAttempts
   #attempt: Attempt | undefined
-  #body: RequestBody | null = null
+  body: RequestBody | null = null
   /** The whole body, if it had arrived before the request was sent. */
   #whole: Buffer | undefined
   /** The part of the body so far, if it may be sent again; and the whole body when it is. */
@@ -79,7 +79,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     private readonly req: IncomingMessage,
     private readonly receiver: Receiver,
   ) {
-    this.#attempts = new UpstreamAttempts(deps, x, this, false)
+    this.attempts = new UpstreamAttempts(deps, x, this, false)
   }
 
   start(): void {
@@ -88,19 +88,19 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     const route = x.route!
     if (headers.contentLength > 0 || headers.chunked) {
       if (IDEMPOTENT.has(method) && route.service.retries.attempts > 0)
-        this.#replay = this.replays.keep(this.#attempts)
+        this.#replay = this.replays.keep(this.attempts)
       const digest = bodyDigest === undefined ? undefined : createBodyDigest(bodyDigest)
-      this.#body = new RequestBody(this.req, this, this.#replay, digest)
+      this.body = new RequestBody(this.req, this, this.#replay, digest)
     }
     this.progress = deps.watchdog.now()
     guard!.budget.request(this.progress)
     if (route.mirror !== undefined) this.#copy = deps.mirror.copy(x, this.req)
-    const body = this.#body
+    const body = this.body
     if (body !== null && !body.isHere && isPaced(route.service, x.snapshot.config.server.min_rate)) {
-      body.gather(new UploadPace(x, deps.shares, this.progress, () => this.#attempts.next(undefined)))
+      body.gather(new UploadPace(x, deps.shares, this.progress, () => this.attempts.next(undefined)))
       return
     }
-    this.#attempts.next(undefined)
+    this.attempts.next(undefined)
     if (body === null) this.#copy?.send()
   }
 
@@ -108,10 +108,10 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
 
   send(target: Target): void {
     const { x } = this
-    const attempts = this.#attempts
+    const attempts = this.attempts
     // A mirrored body is read as a stream, so that the copy can read along.
-    if (this.#body !== null && this.#copy === undefined)
-      this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
+    if (this.body !== null && this.#copy === undefined)
+      this.#whole ??= this.body.takeWhole(x.headers.contentLength)
     if (this.#over) {
       // The body was not the one that was signed.
       attempts.decline(target)
@@ -127,7 +127,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
           method: x.method,
           path,
           fields,
-          body: this.#again ?? this.#whole ?? this.#body,
+          body: this.#again ?? this.#whole ?? this.body,
           length: x.headers.contentLength,
           fresh: attempts.resends > 0,
         },
@@ -145,15 +145,15 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
 
   mayResend(): boolean {
     if (this.#answering || !IDEMPOTENT.has(this.x.method)) return false
-    if (this.#attempts.resends >= this.x.route!.service.retries.attempts) return false
-    if (this.#body === null) return true
+    if (this.attempts.resends >= this.x.route!.service.retries.attempts) return false
+    if (this.body === null) return true
     this.#again = this.#replay?.whole()
     return this.#again !== undefined
   }
 
   /** Returns whether the client is still sending the request. */
   get uploading(): boolean {
-    return this.#body !== null && !this.req.complete
+    return this.body !== null && !this.req.complete
   }
 
   // BodyEvents: the request's body
@@ -173,7 +173,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   }
 
   ended(): void {
-    if (this.x.pass !== undefined) this.#attempts.waitingSince = performance.now()
+    if (this.x.pass !== undefined) this.attempts.waitingSince = performance.now()
   }
 
   forged(): void {
@@ -209,7 +209,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     this.progress = this.deps.watchdog.now()
     this.#answered = true
     this.#replay?.forget()
-    this.#attempts.answered(status, fields)
+    this.attempts.answered(status, fields)
     this.receiver.header(status, fields, reason)
   }
 
@@ -237,7 +237,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   }
 
   #complete(trailers: Trailers): void {
-    const attempts = this.#attempts
+    const attempts = this.attempts
     if (this.#over) {
       attempts.settle(this.#outcome, this.#why)
       return
@@ -248,8 +248,8 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     else attempts.settle('failed', `status ${status}`)
     this.#over = true
     // The response ended before the upload: the rest of the body is not wanted.
-    if (this.uploading) this.#body!.destroy()
-    else this.#body?.release()
+    if (this.uploading) this.body!.destroy()
+    else this.body?.release()
     this.receiver.end(trailers)
   }
 
@@ -264,13 +264,13 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   }
 
   #failed(error: Error): void {
-    if (this.#over) this.#attempts.settle(this.#outcome, this.#why)
+    if (this.#over) this.attempts.settle(this.#outcome, this.#why)
     else if (this.#answered) {
       const { code, cause } = failureOf(error, true)
       failCall(this.x, 'upstream_cut', cause)
-      this.#attempts.settle('failed', cause)
+      this.attempts.settle('failed', cause)
       this.receiver.cut(code, cause)
-    } else this.#attempts.failed(error, this.#sent !== undefined)
+    } else this.attempts.failed(error, this.#sent !== undefined)
   }
 
   /** Reports an error that was thrown. */
@@ -281,7 +281,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   /** Reports an error thrown while the upstream finished. The pool may not have been told, so it is told now. */
   #brokenAtEnd(error: unknown): void {
     this.broken(error)
-    this.#try(() => this.#attempts.settle('unknown'))
+    this.#try(() => this.attempts.settle('unknown'))
   }
 
   /** Runs a step that is called from outside. If it throws, only this exchange ends. */
@@ -300,42 +300,27 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
 
   // State for the time limits
 
-  /** Returns whether it waits for its turn at an upstream. */
-  get queued(): boolean {
-    return this.#attempts.queued
-  }
-
-  /** Returns whether the body waits until its caller may have another upload. */
-  get waitsForShare(): boolean {
-    return this.#body?.waitsForShare === true
-  }
-
   /** Returns whether the client sends fast enough for the connection that its body holds. Call it now and then. */
   keepsPace(now: number): boolean {
-    if (this.#body === null || this.#over || this.#body.keepsPace(now)) return true
-    return this.#attempts.target?.upstream.protocol === 'http2'
-  }
-
-  /** Returns whether the upstream has asked for more than the client has sent. */
-  get waitsForClient(): boolean {
-    return this.#body?.waitingForClient === true
+    if (this.body === null || this.#over || this.body.keepsPace(now)) return true
+    return this.attempts.target?.upstream.protocol === 'http2'
   }
 
   /** Returns whether the upstream is still waiting for part of the body. */
   get bodyUnderWay(): boolean {
-    return this.#body !== null && this.#again === undefined && !this.#body.ended
+    return this.body !== null && this.#again === undefined && !this.body.ended
   }
 
   /** Returns whether the request has waited for a connection for more than `connect` ms. */
   lacksConnection(connect: number, now: number): boolean {
-    const { dispatched, target } = this.#attempts
+    const { dispatched, target } = this.attempts
     if (this.#sent !== undefined || dispatched === 0 || now - dispatched <= connect) return false
     return this.deps.upstreams.connecting(target!)
   }
 
   /** Gives up on a connection that took too long, and tries another upstream. */
   abandon(connect: number): void {
-    const attempts = this.#attempts
+    const attempts = this.attempts
     const target = attempts.target!
     const failure: Refusal = { code: 'upstream_connect_timeout', cause: `no connection within ${connect} ms` }
     attempts.abandon(failure)
@@ -351,10 +336,10 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
       this.#why = cause
     }
     this.#replay?.forget()
-    this.#attempts.giveUp(code, cause)
+    this.attempts.giveUp(code, cause)
     // Stops reading the request. The refusal code then reads its rest, so that the connection ends cleanly.
-    this.#body?.destroy()
+    this.body?.destroy()
     if (this.#sent !== undefined) this.#sent.abort()
-    else if (this.#attempt !== undefined) this.#attempts.sender!.withdraw(this.#attempt)
+    else if (this.#attempt !== undefined) this.attempts.sender!.withdraw(this.#attempt)
   }
 }

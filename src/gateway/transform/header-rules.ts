@@ -2,6 +2,7 @@ import type { FieldRules, FieldValue } from '../../config/snapshot/shaping.js'
 import type { Template, Variable } from '../../config/values/template.js'
 import { plainAddress } from '../../net/address-key.js'
 import type { Exchange } from '../exchange/exchange.js'
+import { percentEncoded } from '../exchange/header-list.js'
 import { plainName } from '../exchange/headers.js'
 
 /** Applies the header rules of a route. All lists are flat: name, value, … */
@@ -82,11 +83,5 @@ const PLAIN = /^[!-$&-~]+$/
  * percent-encoded as UTF-8, and so is the percent sign itself: two ids never look the same.
  */
 export function fieldText(text: string): string {
-  if (PLAIN.test(text)) return text
-  let out = ''
-  for (const byte of Buffer.from(text, 'utf8')) {
-    const plain = byte > 0x20 && byte < 0x7f && byte !== 0x25
-    out += plain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
-  }
-  return out
+  return PLAIN.test(text) ? text : percentEncoded(text, 0x21)
 }

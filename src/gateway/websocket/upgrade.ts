@@ -1,7 +1,6 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import type { Duplex } from 'node:stream'
 import { ERRORS, type Refusal } from '../../errors.js'
 import type { Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
@@ -16,67 +15,26 @@ import { acceptanceFault, answerFields } from './handshake.js'
 import { relayAnswer } from './relay.js'
 import type { Stay } from './session-revocation.js'
 import { Tunnel } from './tunnel.js'
-import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
+import type { HandshakeEvents, WsProxy } from './ws-proxy.js'
 
-interface UpgradeDeps extends AttemptDeps {
+export interface UpgradeDeps extends AttemptDeps {
   readonly stay: Stay
   /** Counts and logs an error that was thrown. */
   readonly internal: Way['internal']
 }
 
-export type Upgrades = ReturnType<typeof upgrade>
-
-/** Creates the last stage of an upgrade, in place of `forward`: handshake with an upstream, then a tunnel to it. */
-export function upgrade(deps: UpgradeDeps) {
-  const open = new Set<Upgrading>()
-  const gateway: Gateway = {
-    ...deps,
-    ask: createWsProxy(deps.upstreams.lookup),
-    open,
-    leaving: false,
-    left: () => {},
-  }
-  return {
-    // Node's type is Duplex, for those who bring sockets of their own.
-    /**
-     * Takes over a socket that Node has handed over with an upgrade request. Nothing that the client sends reaches the
-     * upstream before it has switched protocols.
-     *
-     * @param head bytes that the client sent behind its header
-     * @param ended called once, when the exchange has its outcome: for a tunnel, when both sides are closed
-     */
-    begin: (x: Exchange, req: IncomingMessage, socket: Duplex, head: Buffer, ended: (x: Exchange) => void) =>
-      new Upgrading(gateway, x, req, socket as Socket, head, ended),
-    /** Ends the tunnels, and refuses the handshakes under way, of clients that may no longer stay. */
-    turnAway(): void {
-      for (const one of [...open]) one.attempt(() => one.turnAway())
-    },
-    /**
-     * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
-     *
-     * @returns resolves when everything that was under way has its outcome
-     */
-    leave(): Promise<void> {
-      gateway.leaving = true
-      for (const one of open) one.attempt(() => one.leave())
-      return new Promise((resolve) => {
-        gateway.left = resolve
-        if (open.size === 0) resolve()
-      })
-    },
-  }
-}
-
-interface Gateway extends UpgradeDeps {
+/** What the upgrades of a gateway share. */
+export interface UpgradeContext extends UpgradeDeps {
   readonly ask: WsProxy
   /** Upgrades without an outcome so far. */
-  readonly open: Set<Upgrading>
+  readonly open: Set<Upgrade>
   leaving: boolean
   /** Called whenever nothing is open any more. */
   left: () => void
 }
 
-class Upgrading implements AttemptOwner, HandshakeEvents, Watched {
+/** One upgrade, from its last stage on: a handshake with an upstream, then a tunnel to it. */
+export class Upgrade implements AttemptOwner, HandshakeEvents, Watched {
   watchSlot = -1
   /** An upgrade has no body to upload, and its handshake is never sent twice. */
   readonly uploading = false
@@ -95,7 +53,7 @@ class Upgrading implements AttemptOwner, HandshakeEvents, Watched {
   #over = false
 
   constructor(
-    private readonly gateway: Gateway,
+    private readonly gateway: UpgradeContext,
     private readonly x: Exchange,
     private readonly req: IncomingMessage,
     private readonly socket: Socket,

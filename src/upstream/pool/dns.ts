@@ -6,14 +6,6 @@ export interface ResolvedAddress {
   readonly family: number
 }
 
-/** State of the resolution of a name. */
-interface NameState {
-  /** Addresses of the last successful lookup. */
-  readonly addresses: readonly string[]
-  /** Error of the latest lookup, if it failed. */
-  readonly error: string | undefined
-}
-
 type Resolve = (name: string) => Promise<readonly ResolvedAddress[]>
 
 interface Known {
@@ -167,11 +159,14 @@ export function createNames({
       if (known.addresses.length === 0) void ask(known)
       return () => void known.watchers.delete(moved)
     },
-    state(name: string): NameState | undefined {
+    /** Returns the state of the resolution of a name; undefined if it is not known. */
+    state(name: string) {
       const known = names.get(name)
       if (known === undefined) return undefined
       return {
+        /** Addresses of the last successful lookup. */
         addresses: known.addresses.map(({ address }) => address),
+        /** Error of the latest lookup, if it failed. */
         error: known.error?.code ?? known.error?.message,
       }
     },

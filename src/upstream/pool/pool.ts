@@ -1,22 +1,13 @@
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
-import { addressOf } from '../../config/snapshot/upstream-settings.js'
 import type { Log } from '../../log-throttle.js'
-import { leavesRoom, type Shares, take } from '../../shares.js'
+import { type Shares, take } from '../../shares.js'
 import type { Sender } from '../sender.js'
-import {
-  type Asking,
-  type Choice,
-  chooseTarget,
-  createChoice,
-  isScarce,
-  type NoTarget,
-  type Target,
-} from './choose.js'
+import { type Asking, chooseTarget, isScarce, type NoTarget, type Target } from './choose.js'
 import { openSender } from './connections.js'
 import { createNames, type Names } from './dns.js'
-import { cameBack, capacityOf, Endpoint, type Group, restate, settle } from './endpoint.js'
-import { checkHealth } from './endpoint-checks.js'
+import { cameBack, type Endpoint, type Group, restate, settle } from './endpoint.js'
+import { createGroups, type Waits } from './groups.js'
 import { createHealthChecks } from './health-check.js'
 import { goodConduct } from './outliers.js'
 import {
@@ -27,19 +18,6 @@ import {
   type UpstreamState,
 } from './state.js'
 import { type AttemptOutcome, createTransitions } from './transitions.js'
-import { createWaitQueue, type WaitQueue } from './wait-queue.js'
-
-/** A request that may wait. */
-export interface Waits {
-  readonly service: Service
-  readonly key: string | undefined
-  readonly tried: readonly Target[] | undefined
-  readonly asking: Asking
-  /** Called when it is its turn. */
-  proceed(target: Target): void
-  /** Called when nothing has become free in time. */
-  waitedTooLong(): void
-}
 
 export interface UpstreamsOptions {
   /** Returns ms that never go back. */
@@ -53,15 +31,6 @@ export interface UpstreamsOptions {
   readonly log?: Log
 }
 
-interface QueueingGroup extends Group {
-  readonly queue: WaitQueue<Waits>
-}
-
-/** The upstreams of a service in one snapshot. */
-interface Members extends Choice {
-  readonly group: QueueingGroup
-}
-
 /** The upstreams of all services: which of them a request gets, how they do, and the connections to them. */
 export type Upstreams = ReturnType<typeof createUpstreams>
 
@@ -70,11 +39,8 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   const names = options.names ?? createNames()
   const checks = createHealthChecks(random)
   const transitions = createTransitions(now, names, log)
-  const groups = new Map<string, QueueingGroup>()
-  const known = new WeakMap<Service, Members>()
+  const groups = createGroups({ now, random, names, checks, transitions, shares, leave })
   const pools = new Set<Sender>()
-
-  // Pools
 
   function open(endpoint: Endpoint): Sender {
     const pool = openSender(endpoint.upstream, endpoint.connections, names.lookup)
@@ -93,110 +59,13 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     pool.close().then(gone, gone)
   }
 
-  // Choice
-
-  function membersOf(service: Service): Members {
-    let members = known.get(service)
-    if (members === undefined) {
-      members = membersIn(groupOf(service), service)
-      known.set(service, members)
-    }
-    return members
-  }
-
-  /** Endpoints of an outdated snapshot belong to it alone, and are gone with its last request. */
-  function membersIn(group: QueueingGroup, service: Service): Members {
-    const byAddress = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
-    const targets = service.upstreams.map((upstream): Target => {
-      const known = byAddress.get(addressOf(upstream))
-      if (known !== undefined) return { upstream, endpoint: known }
-      const endpoint = new Endpoint(group, service, upstream, now())
-      endpoint.retired = true
-      return { upstream, endpoint }
-    })
-    const { share } = group
-    const mayHave: Choice['leavesRoom'] = ({ caller }, free) =>
-      share === undefined || caller === undefined || leavesRoom(share.holders.get(caller) ?? 0, free)
-    return { group, ...createChoice(service.balance, targets, random, mayHave) }
-  }
-
   /** Counts a caller that must wait although a connection is free. */
   function countOver({ share }: Group, { caller }: Asking): void {
     share!.refused.caller++
     share!.onRefused?.(share!, caller!)
   }
 
-  // Groups
-
-  function createGroup(service: Service): QueueingGroup {
-    const group: QueueingGroup = {
-      service,
-      endpoints: [],
-      share: shares?.open('connections', 0, 0, service.name),
-      queue: createWaitQueue<Waits, Target>({
-        find: ({ service: of, key, tried, asking }) => {
-          const found = chooseTarget(membersOf(of), key, tried, now, asking)
-          return typeof found === 'string' && found !== 'over_share' ? 'nothing' : found
-        },
-        go: (request, target) => request.proceed(target),
-        expired: (request) => request.waitedTooLong(),
-        now,
-      }),
-    }
-    groups.set(service.name, group)
-    return group
-  }
-
-  function groupOf(service: Service): QueueingGroup {
-    return groups.get(service.name) ?? createGroup(service)
-  }
-
-  /** Updates a group to the snapshot in force. */
-  function update(service: Service, isNew: boolean): void {
-    const group = groupOf(service)
-    const before = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
-    group.service = service
-    group.endpoints = service.upstreams.map((upstream) => {
-      const address = addressOf(upstream)
-      let endpoint = before.get(address)
-      before.delete(address)
-      if (endpoint === undefined) {
-        endpoint = new Endpoint(group, service, upstream, now())
-        // The other upstreams are warm; this one is not.
-        if (!isNew) cameBack(endpoint, now())
-        watchName(endpoint)
-      }
-      const same = endpoint.upstream.key === upstream.key && endpoint.connections === service.maxConnections
-      if (!same) endpoint.stale = true
-      endpoint.upstream = upstream
-      endpoint.connections = service.maxConnections
-      endpoint.capacity = capacityOf(service, upstream)
-      checkHealth(endpoint, checks, transitions, names.lookup, now)
-      settle(endpoint, now())
-      return endpoint
-    })
-    for (const endpoint of before.values()) retire(endpoint)
-    const connections = group.endpoints.reduce((sum, { capacity }) => sum + capacity, 0)
-    shares?.open('connections', connections, connections, service.name)
-    known.set(service, membersIn(group, service))
-    group.queue.wake()
-  }
-
-  function watchName(endpoint: Endpoint): void {
-    if (endpoint.name === undefined) return
-    endpoint.stopNames = names.watch(endpoint.name, () => {
-      endpoint.stale = true
-    })
-  }
-
-  function retire(endpoint: Endpoint): void {
-    endpoint.retired = true
-    endpoint.stopChecks()
-    endpoint.stopNames()
-    if (endpoint.inFlight === 0) leave(endpoint)
-  }
-
-  for (const service of initial.services) update(service, true)
+  groups.retain(initial)
 
   return {
     /**
@@ -207,7 +76,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
      * @param asking caller of the request; left out, it takes what is free
      */
     pick(service: Service, key?: string, tried?: readonly Target[], asking?: Asking): Target | NoTarget {
-      const members = membersOf(service)
+      const members = groups.membersOf(service)
       const { queue } = members.group
       let found = chooseTarget(members, key, tried, now, asking)
       // No request overtakes those that wait, if there is something for them. A free upstream may be one that they have
@@ -226,7 +95,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
      */
     pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget {
       // A request without a caller cannot exceed a share.
-      return chooseTarget(membersOf(service), key, tried, now, undefined, true) as Target | NoTarget
+      return chooseTarget(groups.membersOf(service), key, tried, now, undefined, true) as Target | NoTarget
     },
     tunnelBegun({ endpoint }: Target): void {
       endpoint.tunnels++
@@ -241,7 +110,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
      * @returns a function that removes it before its turn; undefined when too many wait already
      */
     wait(request: Waits): (() => void) | undefined {
-      const { queue } = groupOf(request.service)
+      const { queue } = groups.of(request.service)
       const { maxWait, maxWaiting } = request.service
       const waiting = queue.push(request, now() + maxWait, request.asking.caller, maxWaiting)
       return waiting && (() => queue.remove(waiting))
@@ -292,7 +161,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     },
     /** Returns every configured upstream, for the metrics. */
     *health(): Iterable<UpstreamReading> {
-      for (const { endpoints } of groups.values()) {
+      for (const { endpoints } of groups.all()) {
         for (const endpoint of endpoints) {
           settle(endpoint, now())
           yield readingOf(endpoint)
@@ -304,11 +173,11 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       groups.get(name)?.queue.othersWait(caller) === true,
     /** Returns the number of waiting requests by service. */
     *waiting(): Iterable<readonly [service: string, count: number]> {
-      for (const [name, { queue }] of groups) yield [name, queue.length]
+      for (const { service, queue } of groups.all()) yield [service.name, queue.length]
     },
     /** Returns every configured upstream, for operators. */
     describe: (): UpstreamState[] =>
-      [...groups.values()].flatMap(({ endpoints }) =>
+      [...groups.all()].flatMap(({ endpoints }) =>
         endpoints.map((endpoint) => describeEndpoint(endpoint, now(), names)),
       ),
     /**
@@ -333,22 +202,11 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       })
       return describeEndpoint(endpoint, now(), names)
     },
-    /** Changes to another snapshot. Requests that captured an earlier one end where they began. */
-    retain(next: Snapshot): void {
-      for (const service of next.services) update(service, !groups.has(service.name))
-      const kept = new Set(next.services.map(({ name }) => name))
-      for (const [name, group] of groups) {
-        if (kept.has(name)) continue
-        for (const endpoint of group.endpoints) retire(endpoint)
-        group.endpoints = []
-        // Waiting requests go on when the last request ends, or when their time is up.
-        if (group.queue.length === 0) groups.delete(name)
-      }
-    },
+    retain: groups.retain,
     async close(): Promise<void> {
       checks.close()
       names.close()
-      for (const { queue } of groups.values()) queue.close()
+      for (const { queue } of groups.all()) queue.close()
       groups.clear()
       await Promise.all([...pools].map((pool) => pool.destroy()))
     },

@@ -1,25 +1,28 @@
 import { leavesRoom } from '../../shares.js'
 
+/** A linked list, and a member of one. */
+interface List<T> {
+  first: T | undefined
+  last: T | undefined
+  length: number
+}
+interface Linked<T> {
+  before: T | undefined
+  behind: T | undefined
+}
+
 /** A request that waits for a free connection to an upstream. The queue makes one for each wait. */
-export interface Waiting<R> {
+export interface Waiting<R> extends Linked<Waiting<R>> {
   readonly request: R
   /** `now()` until which it waits. */
   readonly until: number
   readonly lane: Lane<R>
-  before: Waiting<R> | undefined
-  behind: Waiting<R> | undefined
   queued: boolean
 }
 
-/** The waiting requests of one caller, in order of arrival. */
-interface Lane<R> {
+/** The waiting requests of one caller, in order of arrival. It is linked while there are any. */
+interface Lane<R> extends List<Waiting<R>>, Linked<Lane<R>> {
   readonly caller: string | undefined
-  first: Waiting<R> | undefined
-  last: Waiting<R> | undefined
-  length: number
-  /** Previous lane among those with a waiting request. */
-  before: Lane<R> | undefined
-  behind: Lane<R> | undefined
 }
 
 /** `nothing`: nothing is free for this request; `over_share`: its caller has enough. */
@@ -55,9 +58,8 @@ export type WaitQueue<R> = ReturnType<typeof createWaitQueue<R, object>>
 export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R, T>) {
   const { find, go, expired, now } = options
   let lanes = new Map<string | undefined, Lane<R>>()
-  /** Lane whose turn is next. */
-  let first: Lane<R> | undefined
-  let last: Lane<R> | undefined
+  /** Lanes with a waiting request; the turn of the first is next. */
+  const turns: List<Lane<R>> = { first: undefined, last: undefined, length: 0 }
   let length = 0
   let timer: NodeJS.Timeout | undefined
 
@@ -71,33 +73,13 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     return lane
   }
 
-  function link(lane: Lane<R>): void {
-    lane.before = last
-    if (last === undefined) first = lane
-    else last.behind = lane
-    last = lane
-  }
-
-  function unlink(lane: Lane<R>): void {
-    if (lane.before === undefined) first = lane.behind
-    else lane.before.behind = lane.behind
-    if (lane.behind === undefined) last = lane.before
-    else lane.behind.before = lane.before
-    lane.before = undefined
-    lane.behind = undefined
-  }
-
   function remove(waiting: Waiting<R>): void {
     if (!waiting.queued) return
     const { lane } = waiting
     waiting.queued = false
     length--
-    lane.length--
-    if (waiting.before === undefined) lane.first = waiting.behind
-    else waiting.before.behind = waiting.behind
-    if (waiting.behind === undefined) lane.last = waiting.before
-    else waiting.behind.before = waiting.before
-    if (lane.length === 0) unlink(lane)
+    unlink(lane, waiting)
+    if (lane.length === 0) unlink(turns, lane)
     if (length === 0) disarm()
   }
 
@@ -109,7 +91,8 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
   function arm(): void {
     if (length === 0 || timer !== undefined) return
     let next = Number.POSITIVE_INFINITY
-    for (let lane = first; lane !== undefined; lane = lane.behind) next = Math.min(next, lane.first!.until)
+    for (let lane = turns.first; lane !== undefined; lane = lane.behind)
+      next = Math.min(next, lane.first!.until)
     timer = setTimeout(look, Math.max(1, next - now()))
   }
 
@@ -119,7 +102,7 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     const late: Waiting<R>[] = []
     // After a reload to a longer wait, a request in front may be due later than one behind it, which is then late by
     // the difference.
-    for (let lane = first; lane !== undefined; lane = lane.behind) {
+    for (let lane = turns.first; lane !== undefined; lane = lane.behind) {
       for (let one = lane.first; one !== undefined && one.until <= time; one = one.behind) late.push(one)
     }
     for (const waiting of late) {
@@ -138,7 +121,7 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
    */
   function letOneGo(): boolean {
     let left = LOOK_PAST_IN_ALL
-    for (let lane = first; lane !== undefined; lane = lane.behind) {
+    for (let lane = turns.first; lane !== undefined; lane = lane.behind) {
       let tries = LOOK_PAST
       for (let one = lane.first; one !== undefined; one = one.behind) {
         const found = find(one.request)
@@ -149,8 +132,8 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
         }
         remove(one)
         if (lane.length > 0) {
-          unlink(lane)
-          link(lane)
+          unlink(turns, lane)
+          append(turns, lane)
         }
         go(one.request, found)
         return true
@@ -165,7 +148,7 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     },
     /** Returns true if a request of another caller waits. */
     othersWait: (caller: string | undefined): boolean =>
-      first !== undefined && (first !== last || first.caller !== caller),
+      turns.length > 1 || (turns.first !== undefined && turns.first.caller !== caller),
     /**
      * Queues a request behind those of its caller.
      *
@@ -177,13 +160,10 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
       const lane = laneOf(caller)
       if (length >= most || (caller !== undefined && !leavesRoom(lane.length, most - length)))
         return undefined
-      const waiting: Waiting<R> = { request, until, lane, before: lane.last, behind: undefined, queued: true }
-      if (lane.last === undefined) lane.first = waiting
-      else lane.last.behind = waiting
-      lane.last = waiting
+      const waiting: Waiting<R> = { request, until, lane, before: undefined, behind: undefined, queued: true }
+      append(lane, waiting)
       length++
-      lane.length++
-      if (lane.length === 1) link(lane)
+      if (lane.length === 1) append(turns, lane)
       arm()
       return waiting
     },
@@ -200,9 +180,26 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     close(): void {
       disarm()
       lanes.clear()
-      first = undefined
-      last = undefined
+      Object.assign(turns, { first: undefined, last: undefined, length: 0 })
       length = 0
     },
   }
+}
+
+function append<T extends Linked<T>>(list: List<T>, one: T): void {
+  one.before = list.last
+  if (list.last === undefined) list.first = one
+  else list.last.behind = one
+  list.last = one
+  list.length++
+}
+
+function unlink<T extends Linked<T>>(list: List<T>, one: T): void {
+  if (one.before === undefined) list.first = one.behind
+  else one.before.behind = one.behind
+  if (one.behind === undefined) list.last = one.before
+  else one.behind.before = one.before
+  one.before = undefined
+  one.behind = undefined
+  list.length--
 }

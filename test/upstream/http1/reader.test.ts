@@ -269,6 +269,8 @@ t.test('it accepts nothing that undici refuses or reads differently', async () =
         const pieces = cut(bytes, places)
         const found = ours(pieces, method)
         const theirs = await undicis(pieces, method)
+        // undici refuses every 100. One that nobody asked for means nothing (RFC 9110 §15.2).
+        if (found.heads.some(([status]) => status === 100)) return
         // undici looks for a body where RFC 9112 §6.3 knows of none.
         if (endsWithHead(found, method) && /content-length|transfer-encoding/i.test(text)) return
         same(found.heads, theirs.heads.slice(0, found.heads.length))
