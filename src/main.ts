@@ -129,7 +129,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     exhausted(heap) {
       log.fatal(
         { heap_percent: Math.round(heap) },
-        'the heap is full: draining and exiting; give Node more by --max-old-space-size, or look for what holds it',
+        'the heap is full: draining and exiting; give Node more memory (--max-old-space-size), or find what uses it',
       )
       exhaust()
     },
@@ -211,7 +211,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       ...plans
         .describe()
         .filter(({ up }) => !up)
-        .map(({ source }) => `the tier source ${source} does not answer: the last known tiers hold`),
+        .map(({ source }) => `the tier source ${source} does not answer: the last known tiers stay in force`),
       ...(keyring.loaded() ? [] : ['API keys are not loaded yet']),
     ],
   }
@@ -283,7 +283,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     // The gateway still accepts, and each response closes its connection: load balancers see /readyz fail and go elsewhere.
     await delay(delayMs)
     const patience = setTimeout(() => {
-      log.warn({}, 'requests in flight did not finish in time; cutting them')
+      log.warn({}, 'requests in flight did not finish in time; closing their connections')
       gateway.server.closeAllConnections()
     }, settings.server.shutdown_grace)
     // A response that began before the drain did not say `Connection: close`: its connection is closed once it is idle.

@@ -49,18 +49,8 @@ export const API_KEYS: MapShape<StoredKey> = {
   what: 'API keys',
   keyName: 'id of the key',
   parse: parseKey,
-  write: ({ sha256, consumer, tier, tenant, scopes, name, created, expires, replacedBy }) =>
-    JSON.stringify({
-      sha256,
-      consumer,
-      tier,
-      tenant,
-      scopes,
-      name,
-      created,
-      expires,
-      replaced_by: replacedBy,
-    }),
+  // The id is the key of the map, and `told` concerns this process only.
+  write: ({ id, told, replacedBy, ...key }) => JSON.stringify({ ...key, replaced_by: replacedBy }),
   until: ({ expires }) => (expires === undefined ? undefined : expires + KNOWN_AFTER),
   most: 500_000,
   longestKey: 16,

@@ -16,7 +16,8 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
     return tier === undefined ? { tier: text, until: undefined } : { tier, until: Number(until) }
   },
   write({ tier, until }) {
-    if (tier === '') throw new Error('a tier has a name; leave it undefined to remove the assignment')
+    if (tier === '')
+      throw new Error('the name of the tier is empty; leave the tier undefined to remove the assignment')
     return until === undefined ? tier : `${tier} ${until}`
   },
   until: ({ until }) => until,

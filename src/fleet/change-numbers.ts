@@ -46,9 +46,12 @@ export function createChangeNumbers() {
     /** Returns true for a key set by a message whose number the store has not reached yet. */
     isUnproven: (key: string) => unproven.has(key),
     /** Makes the held values complete up to this number, except for newer changes. */
-    restart(number: number, newer: Iterable<readonly [key: string, number: number]> = []): void {
+    restart(number: number, newer: readonly (readonly [key: string, number: number])[] = []): void {
       numbers.version = number
+      // A message that came during the load may have taken a number that the store gives to another change.
+      const kept = newer.flatMap(([, one]) => (told.has(one) ? [[one, told.get(one)!] as const] : []))
       told.clear()
+      for (const [one, change] of kept) told.set(one, change)
       unproven.clear()
       for (const [key, one] of newer) if (one > numbers.proven) unproven.set(key, one)
     },
@@ -61,19 +64,22 @@ export function createChangeNumbers() {
      */
     take(number: number, key: string, text: string): boolean {
       const change = `${key}\n${text}`
-      if (number <= numbers.version) {
-        const before = told.get(number)
-        if (before === change) return false
+      const before = told.get(number)
+      const isNew = number > numbers.version
+      if (!isNew && before === change) return false
+      if (isNew) {
+        heard.set(key, Math.max(number, heard.get(key) ?? -1))
+        if (number > numbers.proven) unproven.set(key, number)
+      } else {
         late.push([number, key])
         if (late.length > TOLD) late.shift()
-        if (before === undefined) return false
+      }
+      if (before !== undefined && before !== change) {
         numbers.loadAnew = true
         for (const one of [key, before.slice(0, before.indexOf('\n'))])
           unproven.set(one, Number.POSITIVE_INFINITY)
-        return false
       }
-      heard.set(key, Math.max(number, heard.get(key) ?? -1))
-      if (number > numbers.proven) unproven.set(key, number)
+      if (!isNew) return false
       if (number !== numbers.version + 1) return true
       numbers.version = number
       told.set(number, change)

@@ -69,7 +69,7 @@ const LONGEST_NAME = 300
 const AWAY = 'the store is out of reach'
 /** Problem of a question that was rejected by the rate limit. A second later it may pass. */
 export const TOO_MANY = 'too many questions in one second'
-const DEAF = 'the store does not let its user listen to the channels nodes:*'
+const DEAF = 'the Redis user may not subscribe to the channels nodes:*'
 const KEY = 'nodes:{fleet}'
 
 /** Fleet of a process whose store is its own memory: it has no other gateways. */

@@ -125,7 +125,9 @@ export function createStore(parts: StoreParts): Store {
     map,
     maps,
     faults: () => [
-      ...(limiter.state() === 'degraded' ? ['the store is out of reach: deciding without it'] : []),
+      ...(limiter.state() === 'degraded'
+        ? ['the store is out of reach: the gateway decides without it']
+        : []),
       ...(isLoaded ? [] : ['tier assignments are not loaded yet']),
       ...forgottenReasons(maps()),
     ],
@@ -145,7 +147,7 @@ function forgottenReasons(maps: readonly ForgettableMap[]): string[] {
   return maps.flatMap((map) => {
     const { what, forgottenAt, known } = map.history()
     if (forgottenAt === undefined) return []
-    const holds = known ? 'the last known hold' : 'no gateway knows them any more'
-    return `the store has forgotten ${what}: ${holds}; decide by tidegate store`
+    const holds = known ? 'the last known ones stay in force' : 'no gateway knows them any more'
+    return `the store has forgotten ${what}: ${holds}; decide with tidegate store`
   })
 }

@@ -161,7 +161,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     }
     log.warn(
       { records: shape.what, held: held.entries().size, change: known, store_change: present },
-      'the store has forgotten what it had: the last known holds until an operator decides, by tidegate store',
+      'the store has forgotten records: the last known ones stay in force until an operator decides (tidegate store)',
     )
   }
 
@@ -190,7 +190,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     numbers.loadAnew = false
     log.info(
       { records: shape.what, held: all.size },
-      'the store has forgotten what it had: another gateway has told what holds',
+      'the store has forgotten records: another gateway supplied the last known ones',
     )
   }
 
@@ -208,7 +208,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     // The map was empty before, and still is.
     const isEmptied = present === 0 && forgotten === undefined && held.entries().size === 0
     if (isDecided || (present < before && isEmptied)) {
-      if (forgotten !== undefined) log.info({ records: shape.what }, 'decided: what the store has holds')
+      if (forgotten !== undefined)
+        log.info({ records: shape.what }, 'an operator has decided: the records of the store are in force')
       forgotten = undefined
       if (isDecided) decidedAt = mark.at
       numbers.version = -1
@@ -347,7 +348,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
         await pollOnce()
         if (forgotten !== undefined) return held.get(key)
         throw new MapRefusal(
-          `the store has forgotten ${shape.what}, and nobody knows them; see tidegate store`,
+          `the store has forgotten ${shape.what}, and no gateway knows them; see tidegate store`,
         )
       }
       return value !== undefined && endOf(value) <= now() ? undefined : value

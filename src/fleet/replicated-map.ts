@@ -116,14 +116,14 @@ export function writeWithin<V>(shape: MapShape<V>, key: string, value: V | undef
   const text = value === undefined ? '' : shape.write(value)
   if (text.length > longestValue) {
     throw new MapRefusal(
-      `what is to be stored of ${keyName} ${key} is longer than the ${longestValue} characters that ${what} may have`,
+      `the value of ${keyName} ${key} is longer than ${longestValue} characters, the most for ${what}`,
     )
   }
   return text
 }
 
 export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most'>): MapRefusal {
-  return new MapRefusal(`there are ${most} ${what}, which is as many as there may be; remove some first`)
+  return new MapRefusal(`there are already ${most} ${what}, which is the most; remove some first`)
 }
 
 /** Part of a map that is in the memory of a process. */
@@ -251,7 +251,7 @@ export function createFollowedMap<V>(
   now: () => number = Date.now,
 ): FollowedMap<V> {
   const { put, ...map } = openHeld(shape, now)
-  const elsewhere = () => Promise.reject(new Error('the primary is asked'))
+  const elsewhere = () => Promise.reject(new Error('only the primary can do this'))
   const follow = (key: string, text: string | null) => put(key, text === null ? undefined : shape.parse(text))
   for (const [key, text] of texts) follow(key, text)
   return { ...map, set: elsewhere, setIf: elsewhere, follow }

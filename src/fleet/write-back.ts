@@ -43,7 +43,7 @@ export async function writeBack<V>(
   async function write(keys: readonly string[], isLast = false): Promise<void> {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const number = change()
-      if (number === undefined) throw new Error('somebody else has decided meanwhile')
+      if (number === undefined) throw new Error('another operator has decided meanwhile')
       const values = keys.map(storedValue)
       // Greater than any number that a gateway has seen, so that a gateway that was away all the time finds nothing
       // missing.
@@ -54,7 +54,7 @@ export async function writeBack<V>(
       }
       await look()
     }
-    throw new Error('the store was changed all the time')
+    throw new Error('the store kept changing')
   }
 
   let batch: string[] = []

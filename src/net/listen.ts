@@ -29,8 +29,7 @@ export async function listen(
     const where = `${address.host}:${address.port} (${key} in ${file})`
     if (code === 'EADDRINUSE')
       throw new Error(`${where} is taken; stop what listens there, or set ${key} to another port`)
-    if (code === 'EACCES')
-      throw new Error(`${where} may not be bound by this user; set ${key} to a port above 1023`)
+    if (code === 'EACCES') throw new Error(`this user may not bind ${where}; set ${key} to a port above 1023`)
     throw new Error(`cannot listen on ${where}: ${message}`)
   }
 }

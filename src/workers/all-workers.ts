@@ -62,7 +62,7 @@ export function createAllWorkers(
           if (!('error' in told)) return
           log.error(
             { worker: child.place, pid: child.pid, error: told.error },
-            'a worker has not taken the configuration over',
+            'a worker did not apply the configuration',
           )
         }),
       )
@@ -73,7 +73,7 @@ export function createAllWorkers(
     async put(map: string, key: string, text: string | null): Promise<void> {
       const each = members().map(({ child }) => child.channel.ask('put', { map, key, text }, READ_MS))
       for (const { status } of await Promise.allSettled(each)) {
-        if (status === 'rejected') log.warn({ map, key }, 'a worker has not been told of a change in time')
+        if (status === 'rejected') log.warn({ map, key }, 'a worker did not confirm a change in time')
       }
     },
     /** Returns the counts of each worker. A busy worker counts with its last report. */

@@ -15,22 +15,16 @@ export interface Line {
 /** Questions by name, each with the types of the question and its answer. Both are JSON data. */
 export type Questions = Record<string, readonly [question: unknown, answer: unknown]>
 
-export type Answers<Q> = {
-  readonly [K in keyof Q]: (
-    question: Q[K] extends readonly [infer A, unknown] ? A : never,
-  ) => Q[K] extends readonly [unknown, infer B] ? B | Promise<B> : never
+export type Answers<Q extends Questions> = {
+  readonly [K in keyof Q]: (question: Q[K][0]) => Q[K][1] | Promise<Q[K][1]>
 }
 
-export interface Channel<Q> {
+export interface Channel<Q extends Questions> {
   /**
    * Asks the other side. Rejects when no answer has come within `deadlineMs`, when the other side failed, or when it is
    * gone.
    */
-  ask<K extends keyof Q & string>(
-    name: K,
-    question: Q[K] extends readonly [infer A, unknown] ? A : never,
-    deadlineMs: number,
-  ): Promise<Q[K] extends readonly [unknown, infer B] ? B : never>
+  ask<K extends keyof Q & string>(name: K, question: Q[K][0], deadlineMs: number): Promise<Q[K][1]>
 }
 
 /** Thrown when the other process is gone. Needs no log line: the end of the process has its own. */
@@ -50,7 +44,7 @@ interface Waiting {
  * Opens a channel for questions and answers between the primary and a worker, in both directions. A late answer is
  * dropped; a question to a process that is gone rejects at once.
  */
-export function openChannel<Q extends object>(line: Line, answers: Answers<object>): Channel<Q> {
+export function openChannel<Q extends Questions>(line: Line, answers: object): Channel<Q> {
   const handlers = answers as Readonly<Record<string, (question: unknown) => unknown>>
   const waiting = new Map<number, Waiting>()
   let count = 0
@@ -83,7 +77,7 @@ export function openChannel<Q extends object>(line: Line, answers: Answers<objec
     const { id } = message as Message
     const asked = async () => {
       if (handler === undefined)
-        throw new Error(`nothing is known of ${ask}; the other side is of another version`)
+        throw new Error(`the question ${ask} is unknown here; the other process has another version`)
       return handler(about)
     }
     asked().then(

@@ -56,7 +56,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
     ...answers,
     hello({ protocol }) {
       if (protocol !== PROTOCOL) {
-        const message = `the installed version speaks another language to its workers (${protocol}, not ${PROTOCOL}): stop the gateway and start it`
+        const message = `the installed version uses another protocol for its workers (${protocol}, not ${PROTOCOL}); stop the gateway and start it again`
         fails(new Error(message))
         throw new Error(message)
       }
@@ -76,7 +76,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
   const channel = openChannel<OfWorker>(worker, all)
   const ended = once(child, 'exit').then(([code, signal]) => {
     const how = signal === null ? `code ${code}` : String(signal)
-    fails(new Error(`a worker ended with ${how} before it served; its lines above say why`))
+    fails(new Error(`a worker ended with ${how} before it served; its log lines above say why`))
     return how
   })
 

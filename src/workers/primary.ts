@@ -27,19 +27,6 @@ export interface PrimaryOptions {
   readonly env?: NodeJS.ProcessEnv
 }
 
-export interface RunningPrimary {
-  /** Address that the workers have bound. */
-  readonly address: string
-  readonly adminAddress: string
-  readonly config: Pick<ConfigSource, 'current' | 'reload'>
-  /** Replaces all workers by new ones; no request is refused meanwhile. */
-  restart(): Promise<boolean>
-  /** Drains all workers at once, and closes. Idempotent. */
-  close(delayMs?: number): Promise<void>
-  /** Kills all workers at once, without grace. */
-  kill(): void
-}
-
 /** Keys that only this process reads, at its start. */
 const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
 
@@ -47,7 +34,7 @@ const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
  * Starts the process that serves only the admin API: it holds the configuration and merges the workers' metrics.
  * Rejects with an Error whose message is for the operator.
  */
-export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
+export async function startPrimary(options: PrimaryOptions) {
   const { configFile, workers: count, env = process.env } = options
   let onReload: (event: ReloadEvent) => void = () => {}
   const config = await openConfig({ file: configFile, env, onReload: (event) => onReload(event) })
@@ -226,7 +213,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
    */
   async function restart(): Promise<boolean> {
     if (restarting) {
-      log.warn({}, 'no second restart while one is under way')
+      log.warn({}, 'not restarting: a restart is in progress')
       return false
     }
     restarting = true
@@ -262,15 +249,18 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
 
   return {
+    /** Address that the workers have bound. */
     address,
     adminAddress: addressOf(admin),
     config: { current: config.current, reload },
     restart,
-    close(delayMs = config.current().config.server.shutdown_delay) {
+    /** Drains all workers at once, and closes. Idempotent. */
+    close(delayMs = config.current().config.server.shutdown_delay): Promise<void> {
       closing ??= close(delayMs)
       return closing
     },
-    kill() {
+    /** Kills all workers at once, without grace. */
+    kill(): void {
       for (const { child } of supervisor.members()) child.kill()
     },
   }

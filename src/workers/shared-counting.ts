@@ -24,7 +24,7 @@ export function createCountForAll() {
     const live = found?.policies[tier]
     const policy = candidate ? live?.candidate : live
     if (found === undefined || policy === undefined) {
-      throw new Error(`a worker counts by a configuration that is not known here: ${config}`)
+      throw new Error(`a worker asked with a configuration that the primary does not know: ${config}`)
     }
     const tenant = levels?.tenant
     const own = forTenant(policy, tenant)

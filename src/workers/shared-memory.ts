@@ -68,7 +68,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
       for (const [i, { resolve }] of batch.entries()) resolve(decisions[i]!)
     } catch (error) {
       lostAt = performance.now()
-      warn({ error: (error as Error).message }, 'the process that counts for all workers does not answer')
+      warn({ error: (error as Error).message }, 'the primary, which counts for all workers, does not answer')
       for (const { resolve, degraded } of batch) resolve(degraded())
     }
   }
@@ -95,9 +95,9 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
         // A lost message does no harm: a slot expires by itself.
       }
     },
-    preview: () => Promise.reject(new Error('the primary is asked')),
-    usage: () => Promise.reject(new Error('the primary is asked')),
-    reset: () => Promise.reject(new Error('the primary is asked')),
+    preview: () => Promise.reject(new Error('only the primary can do this')),
+    usage: () => Promise.reject(new Error('only the primary can do this')),
+    reset: () => Promise.reject(new Error('only the primary can do this')),
     state: () => (performance.now() - lostAt < LOST_MS ? 'degraded' : 'up'),
     foreignKeys: () => 0,
     close: () => Promise.resolve(),
@@ -105,8 +105,8 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
 
   const lastUsed: LastUsed = {
     touch: async (ids, minute) => void (await primary.ask('keysUsed', { ids, minute }, TELL_MS)),
-    read: () => Promise.reject(new Error('the primary is asked')),
-    forget: () => Promise.reject(new Error('the primary is asked')),
+    read: () => Promise.reject(new Error('only the primary can do this')),
+    forget: () => Promise.reject(new Error('only the primary can do this')),
   }
 
   return {

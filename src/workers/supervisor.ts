@@ -84,7 +84,7 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
     const patience = setTimeout(() => {
       log.error(
         { worker: slot.number, pid: child.pid, after_ms: startMs },
-        'a worker does not come up; killing it',
+        'a worker did not start in time; killing it',
       )
       child.kill()
     }, startMs)
@@ -129,7 +129,7 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
     slot.failures++
     log.error(
       { worker: slot.number, pid: child.pid, ended: how, next_in_ms: delay },
-      'a worker ended; another takes its place',
+      'a worker ended; another replaces it',
     )
     slot.timer = setTimeout(() => replace(slot), delay)
   }
@@ -151,7 +151,7 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
     member.child.drain(delayMs)
     const patience = setTimeout(
       () => {
-        log.warn({ worker: member.place, pid: member.child.pid }, 'a worker does not end; killing it')
+        log.warn({ worker: member.place, pid: member.child.pid }, 'a worker did not end in time; killing it')
         member.child.kill()
       },
       delayMs + graceMs() + marginMs,
@@ -188,7 +188,7 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
     if (failure !== undefined) {
       await discard(fresh)
       if (phase === 'running')
-        log.error({ error: failure }, 'the new workers do not come up; the old ones go on serving')
+        log.error({ error: failure }, 'the new workers did not start; the old ones keep serving')
       return false
     }
     const old = slots.map((slot, i) => {
@@ -218,14 +218,11 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
     /** Replaces all workers by new ones; none leaves before its successor serves. Resolves with true on success. */
     async restart(): Promise<boolean> {
       if (phase !== 'running' || restarting) {
-        log.warn({}, 'no restart: one is under way, or the gateway is starting or stopping')
+        log.warn({}, 'not restarting: a restart is in progress, or the gateway is starting or stopping')
         return false
       }
       restarting = true
-      log.info(
-        { generation: generation + 1 },
-        'restarting: new workers start, and the old ones leave once they serve',
-      )
+      log.info({ generation: generation + 1 }, 'restarting: the old workers leave once the new ones serve')
       const done = await restartAll()
       restarting = false
       if (done) log.info({ generation }, 'restarted: all workers are new')

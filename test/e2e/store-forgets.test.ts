@@ -107,7 +107,7 @@ t.test(
     for (const { adminAddress } of [a, b]) await forgotten(adminAddress)
     t.ok(
       (await reasons(a.adminAddress)).includes(
-        'the store has forgotten API keys: the last known hold; decide by tidegate store',
+        'the store has forgotten API keys: the last known ones stay in force; decide with tidegate store',
       ),
     )
     t.equal((await json(`${a.adminAddress}/readyz`)).status, 'ready', 'and goes on')

@@ -82,7 +82,7 @@ log: { access: off }
       (await tidegate(['tier', consumer, '--admin', new URL(two.admin).host])).stdout
     t.equal(
       await told('odd'),
-      'odd: free, the default (billing says "platinum", which is no tier of this configuration)\n',
+      'odd: free, the default (billing names "platinum", which is not a tier of this configuration)\n',
     )
     t.equal(await told('stranger'), 'stranger: free, the default\n')
     const tier = await request(`${two.admin}/consumers/acme/tier`)
@@ -105,7 +105,7 @@ log: { access: off }
       t.same(await ready.body.json(), {
         status: 'ready',
         store: 'up',
-        reasons: ['the tier source billing does not answer: the last known tiers hold'],
+        reasons: ['the tier source billing does not answer: the last known tiers stay in force'],
       })
     }
   },

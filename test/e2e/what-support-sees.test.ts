@@ -262,7 +262,7 @@ t.test('the tier of a token is shown as last seen, or with a note that none was 
   t.match(await json(two, '/consumers/cat/tier'), {
     tier: 'free',
     tier_from: 'default',
-    tier_notes: ['no request of it was seen lately, and its token may say another'],
+    tier_notes: ['no recent request of it is known, and its token may name another'],
   })
   await come('pro')
   await eventually('the other gateway asks the one that has seen it', async () => {

@@ -100,7 +100,7 @@ t.test('one worker behind a primary', async (t) => {
     gateway.child.kill('SIGHUP')
     await eventually('the new configuration is known', () => /configuration applied/.test(gateway.stderr()))
     gateway.child.kill('SIGUSR2')
-    const line = /^.*the new workers do not come up; the old ones go on serving.*$/gm
+    const line = /^.*the new workers did not start; the old ones keep serving.*$/gm
     await eventually('the restart has failed', () => line.test(gateway.stderr()), 30_000)
     t.match(gateway.stderr().match(line)!.join(), `127.0.0.1:${port} (listen in`, 'it says why')
     t.equal(gateway.stderr().match(/"level":"error"/g)!.length, 1, gateway.stderr())

@@ -206,7 +206,7 @@ t.test('two workers act as one gateway', async (t) => {
     )
     t.strictSame(Object.keys(statuses), ['200'])
     t.equal(await metric(gateway, 'tidegate_worker_exits_total', { result: 'failed' }), 1)
-    t.equal((gateway.stderr().match(/a worker ended; another takes its place/g) ?? []).length, 1, 'one line')
+    t.equal((gateway.stderr().match(/a worker ended; another replaces it/g) ?? []).length, 1, 'one line')
   })
 
   const ofDrained = () => {

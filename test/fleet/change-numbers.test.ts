@@ -42,3 +42,15 @@ t.test(
     t.equal(numbers.isUnproven('b'), false)
   },
 )
+
+t.test('a message during a load took a number that the store gives to another change', async (t) => {
+  const numbers = createChangeNumbers()
+  numbers.restart(0)
+  numbers.proven = 0
+  numbers.loadAnew = false
+  numbers.take(1, 'eve', 'x')
+  numbers.restart(0, numbers.newerThan(0))
+  t.equal(numbers.take(1, 'a', 'y'), true)
+  t.equal(numbers.loadAnew, true, 'or eve would stay until the next full load')
+  t.same(['a', 'eve'].map(numbers.isUnproven), [true, true])
+})

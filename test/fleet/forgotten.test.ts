@@ -142,7 +142,7 @@ for (const [how, empty] of EMPTIED) {
     await noticed(both)
     for (const { map, lines } of both) {
       t.match(map.history(), { what: 'passes', held: 3, known: true, rollbacks: 1 })
-      t.ok(lines.some((line) => line.startsWith('the store has forgotten what it had: the last known holds')))
+      t.ok(lines.some((line) => line.startsWith('the store has forgotten records: the last known ones stay')))
       t.same(await map.read('x'), { owner: 'xenia' }, 'operators see what holds')
     }
     t.match(await redis.client.get(MARK), /^open \d+$/)
@@ -335,7 +335,7 @@ t.test('a gateway that starts meanwhile gets the values from others, page by pag
   const b = openGateway(t, redis)
   await b.map.ready
   t.match(b.map.history(), { held: 3001, known: true, rollbacks: 0 })
-  t.ok(b.lines.some((line) => line.endsWith('another gateway has told what holds')))
+  t.ok(b.lines.some((line) => line.endsWith('another gateway supplied the last known ones')))
   await a.map.set('m', { owner: 'mia' })
   await eventually('it hears of changes', () => b.map.get('m') !== undefined)
 
@@ -407,7 +407,7 @@ t.test('when no gateway knows the values, that is reported, and the loss can be 
   t.match(b.map.history(), { held: 0, known: false })
   t.type(b.map.history().forgottenAt, 'number')
   await t.rejects(b.map.read('x'), {
-    message: /has forgotten passes, and nobody knows them; see tidegate store/,
+    message: /has forgotten passes, and no gateway knows them; see tidegate store/,
   })
   t.equal(await b.map.restore(), undefined)
   await b.map.set('y', { owner: 'yara' })

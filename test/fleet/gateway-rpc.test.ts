@@ -161,7 +161,7 @@ t.test('the problem tells a store that is away from a user that may not subscrib
   await are(redis, 2, 1)
   await eventually('it says so', async () => {
     const { problem } = await deaf.ask('count', null, { timeoutMs: 50 })
-    return problem === 'the store does not let its user listen to the channels nodes:*'
+    return problem === 'the Redis user may not subscribe to the channels nodes:*'
   })
   await redis.stop()
   const { problem } = await openFleet(t, redis.url).ask('count', null, { timeoutMs: 50 })

@@ -87,7 +87,7 @@ for (const [name, open] of [
     await map.ready
     for (const key of ['a', 'b', 'c']) await map.set(key, { owner: key, until: 2_000 })
     await t.rejects(map.set('d', { owner: 'd' }), {
-      message: 'there are 3 passes, which is as many as there may be; remove some first',
+      message: 'there are already 3 passes, which is the most; remove some first',
     })
     await map.set('c', { owner: 'again', until: 2_000 })
     t.equal(map.get('c')?.owner, 'again', 'what is there may change')
@@ -96,7 +96,7 @@ for (const [name, open] of [
     t.same([...map.entries().keys()], ['d'])
     await t.rejects(map.set('123456789', { owner: 'x' }), { message: /id of the pass is longer than 8 char/ })
     await t.rejects(map.set('e', { owner: 'x'.repeat(64) }), {
-      message: /e is longer than the 64 characters/,
+      message: /e is longer than 64 characters/,
     })
     t.equal(map.entries().size, 1)
   })
@@ -213,7 +213,7 @@ t.test('a map that another process feeds is read-only', async (t) => {
   map.follow('c', '{"owner":"carl"}')
   map.follow('a', null)
   t.same([...map.entries().keys()], ['c'])
-  await t.rejects(map.set('d', { owner: 'd' }), { message: 'the primary is asked' })
+  await t.rejects(map.set('d', { owner: 'd' }), { message: 'only the primary can do this' })
 })
 
 t.test('redis: a version number that somebody else used up hides no change', async (t) => {

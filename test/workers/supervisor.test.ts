@@ -100,7 +100,7 @@ t.test('a worker that ends is replaced, later each time it ends soon, up to a ma
     if (i % 2 === 0) next.serve()
   }
   t.strictSame(ends, ['2 failed', '2 failed', '2 failed', '2 failed'])
-  t.equal(lines.filter((line) => line.startsWith('error: a worker ended; another takes its place')).length, 4)
+  t.equal(lines.filter((line) => line.startsWith('error: a worker ended; another replaces it')).length, 4)
   t.strictSame(forked[0]!.said, [], 'the other one is left alone')
   const stopped = supervisor.stop(0)
   forked[0]!.end('code 0')
@@ -187,7 +187,7 @@ t.test('a restart whose workers do not start keeps the old ones, with one line',
   t.strictSame(forked[3]!.said, ['kill'])
   t.strictSame([forked[0]!.said, forked[1]!.said], [[], []])
   t.equal(lines.filter((line) => line.startsWith('error')).length, 1)
-  t.match(lines.at(-1), /^error: the new workers do not come up; the old ones go on serving/)
+  t.match(lines.at(-1), /^error: the new workers did not start; the old ones keep serving/)
   t.equal(supervisor.members().length, 2)
   forked[0]!.end('SIGSEGV')
   await eventually('an old one is still replaced when it ends', () => forked.length === 5)
@@ -221,7 +221,7 @@ t.test('a stop drains all workers at once, and kills one that does not end', asy
   forked[0]!.end('code 0')
   await stopped
   t.strictSame(forked[1]!.said, ['drain 20', 'kill'])
-  t.match(lines.at(-1), /^warn: a worker does not end; killing it/)
+  t.match(lines.at(-1), /^warn: a worker did not end in time; killing it/)
   t.equal(forked.length, 2)
 })
 

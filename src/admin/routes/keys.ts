@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { takesStoredKeys } from '../../config/snapshot/consumers.js'
 import { isKeyId, type StoredKey } from '../../fleet/api-keys.js'
+import { askStore } from '../../limiter/redis/store-timeout.js'
 import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
@@ -8,13 +9,19 @@ import { withStore } from '../store-down.js'
 import { issueKey, rotateKey } from './issue-key.js'
 import { readKeyRequest, readRotateRequest } from './key-request.js'
 import { checkTier, isoOf, type QueryOf, readQuery } from './read-request.js'
-import { keysHeld } from './wait-for-keys.js'
 
 interface KeyOf {
   readonly Params: { readonly id: string }
   readonly Body: unknown
 }
 
+/**
+ * Timeout of the first load of all keys, in ms. Commands wait 5 s for a response, and would then report that no gateway
+ * is running.
+ */
+const PATIENCE_MS = 4500
+/** Timeout in ms while the store is known to be down. */
+const WHILE_AWAY_MS = 1000
 /** Most keys in one response. */
 const PAGE = 1000
 
@@ -51,8 +58,10 @@ export function keyRoutes(
   app.get<QueryOf>('/keys', (request) => {
     const { consumer, after = '' } = readQuery(request.query, ['consumer', 'after'])
     return withStore(deps.log, 'list the keys', async () => {
-      await keysHeld(deps.store())
-      const page = pageOf(keys().keys().entries().values(), consumer, after)
+      const { limiter, keys } = deps.store()
+      const held = keys.keys()
+      await askStore(limiter.state() === 'degraded' ? WHILE_AWAY_MS : PATIENCE_MS, held.ready)
+      const page = pageOf(held.entries().values(), consumer, after)
       return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
     })
   })

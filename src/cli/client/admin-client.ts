@@ -40,13 +40,7 @@ export async function openControl(io: CommandIo, options: ControlOptions): Promi
   // The file is not read: it may be invalid by now, or the environment may be another one.
   if (admin !== undefined) {
     const at = adminAt(io, admin, option)
-    const control = controlOf(io, reason, {
-      address: at,
-      unreachable: (error) => noAnswer(formatAdmin(at), error),
-      unauthorized: tokenWanted(formatAdmin(at), at),
-      onlyLogged: () => IN_ITS_LOG,
-      close: () => Promise.resolve(),
-    })
+    const control = controlOf(io, reason, gatewayAt(at, noAnswer))
     return { ...control, services: () => servicesOf(control) }
   }
   const file = configFile(io, option)
@@ -151,27 +145,27 @@ export interface ControlOptions {
   readonly whose?: Whose
 }
 
-function tokenWanted(at: string, { token }: AdminAddress): string {
-  const what = token === undefined ? 'asks for a token' : 'does not know this token'
-  return `the gateway at ${at} ${what}: set TIDEGATE_ADMIN_TOKEN to yours`
+/** Returns a gateway's admin API. */
+function gatewayAt(address: AdminAddress, unreachable: (at: string, error: Error) => string): OpenedAdmin {
+  const at = formatAdmin(address)
+  const what = address.token === undefined ? 'requires a token' : 'does not accept this token'
+  return {
+    address,
+    unreachable: (error) => unreachable(at, error),
+    unauthorized: `the gateway at ${at} ${what}: set TIDEGATE_ADMIN_TOKEN to yours`,
+    onlyLogged: () => IN_ITS_LOG,
+    close: () => Promise.resolve(),
+  }
 }
 
 function gatewayOf({ env }: CommandIo, file: string, { config }: Snapshot, whose: Whose): OpenedAdmin {
   const address = addressOf(config, env)
-  const { host, port } = address
-  if (port === 0) {
+  if (address.port === 0)
     throw new Refused(`admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`)
-  }
   const why =
     whose === 'store' || whose === 'reader' ? ', and without store.redis the counts are in its memory' : ''
-  return {
-    address,
-    unreachable: (error) => {
-      const what = noAnswer(`${host}:${port}`, error)
-      return isSilence(error) ? what : `${what}${why}; start it: tidegate start --config ${file}`
-    },
-    unauthorized: tokenWanted(`${host}:${port}`, address),
-    onlyLogged: () => IN_ITS_LOG,
-    close: () => Promise.resolve(),
-  }
+  return gatewayAt(address, (at, error) => {
+    const what = noAnswer(at, error)
+    return isSilence(error) ? what : `${what}${why}; start it: tidegate start --config ${file}`
+  })
 }

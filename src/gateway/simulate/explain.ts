@@ -9,9 +9,10 @@ import type { SeenNonces } from '../../credentials/seen-nonces.js'
 import type { Tokens } from '../../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import type { Bans } from '../../fleet/bans.js'
-import { createKeyring, type Keyring, type KeyStore } from '../../fleet/keyring.js'
+import { createKeyring, type KeyStore } from '../../fleet/keyring.js'
 import type { Amounts } from '../../fleet/overrides.js'
 import type { Decision, Limiter, TierAssignments } from '../../limiter/limiter.js'
+import { askStore } from '../../limiter/redis/store-timeout.js'
 import { canonicalPath } from '../../net/path.js'
 import {
   type DecisionData,
@@ -137,7 +138,9 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
     const bad = 'code' in read ? refusal(read) : undefined
     const headers = 'code' in read ? NO_HEADERS : read
     const x = new Exchange(snapshot, '', method, url, headers, peer, performance.now())
-    if (takesStoredKeys(snapshot.consumers)) await hold(keyring)
+    // If the keys are not loaded by then, the answer is the one that clients get.
+    const isHeld = keyring.hold(takesStoredKeys(snapshot.consumers))
+    await askStore(KEYS_PATIENCE_MS, isHeld).catch(() => {})
     const ended = bad ?? (await run(x)) ?? (await circuitOf(x))
     let decision: Decision | undefined
     let problem: string | null = null
@@ -159,7 +162,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
       why:
         problem === null
           ? whyOf(d) + disbelieved(x) + (passes && found !== null ? beyond(found, d.service!) : '')
-          : `The store is out of reach, so what the limits would say is not known; ${x.route!.quotaOf.name} is ${x.route!.quotaOf.onFailure} then (on_failure).`,
+          : `The store is out of reach, so the decision of the limits is unknown; ${x.route!.quotaOf.name} is ${x.route!.quotaOf.onFailure} meanwhile (on_failure).`,
       ...rest,
       ...(nobody && { status: ERRORS.no_upstream.status, error: 'no_upstream' }),
       fits: fits.slice(0, MOST_FITS),
@@ -178,7 +181,7 @@ function disbelieved({ snapshot, headers, peer, identifiedBy, route }: Exchange)
   for (const source of route?.auth?.sources ?? snapshot.consumers) {
     if (source.kind !== 'header' || source.believes(peer)) continue
     if (identityHeader(headers, source.header) === undefined) continue
-    return ` The header ${source.header} is not believed from ${peer} (header.from, or trusted_proxies).`
+    return ` The gateway does not trust the header ${source.header} from ${peer} (header.from, or trusted_proxies).`
   }
   return ''
 }
@@ -191,21 +194,8 @@ function beyond({ all, serving, drained }: NonNullable<Explained['upstreams']>, 
   }
   if (serving > 0) return ''
   return all === 1
-    ? ` But the upstream of ${service} is out; it is asked all the same, as there is no other.`
-    : ` But none of the ${all} upstreams of ${service} serves; one that is not drained is asked all the same.`
-}
-
-/**
- * Waits for the keys, which may have to be loaded first. If they are not ready by then, the answer is the one that
- * clients get.
- */
-async function hold(keyring: Keyring): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, KEYS_PATIENCE_MS)
-  })
-  await Promise.race([keyring.hold(true), late])
-  clearTimeout(timer)
+    ? ` But the only upstream of ${service} is out; the gateway uses it all the same.`
+    : ` But none of the ${all} upstreams of ${service} is serving; the gateway uses one that is not drained all the same.`
 }
 
 function refusal({ code, detail, cause }: Refusal): Outcome {

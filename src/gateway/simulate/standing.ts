@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { KeyStore } from '../../fleet/keyring.js'
 import type { TierAssignments } from '../../limiter/limiter.js'
+import { askStore } from '../../limiter/redis/store-timeout.js'
 import { addressKey, isAddressKey } from '../../net/address-key.js'
 import type { SeenAnswer } from '../../telemetry/decisions/all-gateways-seen.js'
 import type { Seen } from '../../telemetry/decisions/last-seen.js'
@@ -47,7 +48,7 @@ export function createStanding(deps: StandingDeps): (question: StandingQuestion)
     const asks = comesUnseen(snapshot) || new Set(known.map(nameOf)).size > 1
     const last = asks ? await seen(question.consumer) : undefined
     if (last?.problem !== undefined)
-      notes.push(`what other gateways have seen of it is not known: ${last.problem}`)
+      notes.push(`the other gateways could not be asked about it: ${last.problem}`)
     const { credential, seenAt } = choose(snapshot, known, last?.seen)
     const byAddress = credential === undefined && isByAddress(snapshot, question.consumer)
     const consumer = byAddress ? addressKey(question.consumer) : question.consumer
@@ -103,7 +104,9 @@ async function atHand(
       }
       if (source.storeGrace === undefined) continue
       const stored = keys.keys()
-      if (!(await isIn(stored.ready, KEYS_PATIENCE))) notes.push('API keys of the store are not loaded')
+      await askStore(KEYS_PATIENCE, stored.ready).catch(() =>
+        notes.push('API keys of the store are not loaded'),
+      )
       const own = [...stored.entries().values()].filter(
         (key) => key.consumer === consumer && (key.expires === undefined || key.expires > Date.now()),
       )
@@ -122,16 +125,6 @@ const nameIn = (tiers: readonly string[], index: number | undefined) =>
   index === undefined ? undefined : tiers[index]
 
 const nameOf = ({ kind, tier, tenant }: Credential) => JSON.stringify([kind, tier ?? null, tenant ?? null])
-
-async function isIn(ready: Promise<void>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, ms, false)
-  })
-  const came = await Promise.race([ready.then(() => true), late])
-  clearTimeout(timer)
-  return came
-}
 
 /** Returns true if clients may use credentials that only their requests contain. */
 function comesUnseen({ consumers }: Snapshot): boolean {
@@ -183,7 +176,7 @@ function watched(source: PlanSource, notes: string[]): PlanSource {
       return found
     },
     unknownTier(tier) {
-      notes.push(`${source.name} says ${JSON.stringify(tier)}, which is no tier of this configuration`)
+      notes.push(`${source.name} names ${JSON.stringify(tier)}, which is not a tier of this configuration`)
     },
   }
 }
@@ -193,5 +186,5 @@ function unseen({ consumers }: Snapshot): string[] {
   const says = consumers.some(
     (source) => source.kind === 'jwt' && source.issuers.some(({ tier }) => tier !== undefined),
   )
-  return says ? ['no request of it was seen lately, and its token may say another'] : []
+  return says ? ['no recent request of it is known, and its token may name another'] : []
 }

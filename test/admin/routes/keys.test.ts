@@ -195,8 +195,7 @@ t.test('at the maximum number of keys the response says so', async (t) => {
   t.match(await call('POST', '/keys', { body: { consumer: 'bob' } }), {
     status: 422,
     json: {
-      detail:
-        'Could not create a key: there are 1 API keys, which is as many as there may be; remove some first.',
+      detail: 'Could not create a key: there are already 1 API keys, which is the most; remove some first.',
     },
   })
 })

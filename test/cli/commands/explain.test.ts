@@ -55,7 +55,7 @@ routes: [{ path: /*, service: payments }]
   t.match(JSON.parse(await at('192.0.2.7')), {
     consumer: '192.0.2.7',
     identified_by: 'ip',
-    why: /The header x-user-id is not believed from 192\.0\.2\.7/,
+    why: /The gateway does not trust the header x-user-id from 192\.0\.2\.7/,
   })
 })
 

@@ -48,7 +48,7 @@ t.test('health prints what /readyz says, without a token and without the configu
   })
   t.match(await health(), {
     code: 0,
-    stdout: 'ready; the store is out of reach: deciding without it\n',
+    stdout: 'ready; the store is out of reach: the gateway decides without it\n',
     stderr: '',
   })
 

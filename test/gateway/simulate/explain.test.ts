@@ -139,7 +139,7 @@ t.test('a request refused before the limits is explained with its reason', async
   })
   t.match(await away({ method: 'GET', url: '/payments/1', headers: [], peer: '192.0.2.7' }), {
     problem: 'no connection',
-    why: /not known; payments is open then/,
+    why: /is unknown; payments is open meanwhile/,
   })
 })
 
@@ -154,13 +154,13 @@ t.test('a request that passes is explained with the available upstreams', async 
     status: 0,
     error: null,
     upstreams: { all: 1, serving: 0, drained: 0 },
-    why: /^Allowed: .* But the upstream of payments is out; it is asked all the same, as there is no other\.$/,
+    why: /^Allowed: .* But the only upstream of payments is out; the gateway uses it all the same\.$/,
   })
   add('drained')
   t.match(await ask('GET', '/payments/1'), {
     status: 0,
     upstreams: { all: 2, serving: 0, drained: 1 },
-    why: /But none of the 2 upstreams of payments serves; one that is not drained is asked/,
+    why: /But none of the 2 upstreams of payments is serving; the gateway uses one that is not drained/,
   })
   add('slow_start')
   t.match(await ask('GET', '/payments/1'), {
