@@ -114,7 +114,7 @@ t.test('the page computes rates, percentiles and differences from figures', asyn
   t.strictSame([range(1730, 0), range(204, 3)], ['1,730', '201–204'])
   t.equal(seen('<b>\u202e\u0000é'), '<b>\\u{202e}\\u{0}é')
   t.strictSame(areas([], 10, 100, 50).paths, [])
-  t.strictSame(areas([[1, 1]], 10, 100, 50).paths, ['', ''], 'of one moment there is no line')
+  t.strictSame(areas([[1, 1]], 10, 100, 50).paths, ['', ''], 'a single moment has no line')
   const { paths, top } = areas(
     [
       [1, 0],

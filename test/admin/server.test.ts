@@ -49,7 +49,7 @@ t.test('only small JSON bodies are accepted, and a refusal says what is wrong', 
     code: 'payload_too_large',
     detail: /4096/,
   })
-  t.equal(deps.assignments.get('alice'), undefined, 'and none of them did anything')
+  t.equal(deps.assignments.get('alice'), undefined, 'none of them changed anything')
   t.equal((await put({ tier: 'pro' }, 'application/json; charset=utf-8')).status, 200)
 })
 

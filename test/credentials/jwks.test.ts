@@ -77,7 +77,7 @@ t.test('keys are fetched at once, and early tokens wait for them', async (t) => 
   t.equal(kids(jwks.find('ES256', 'first')), 'waits')
   t.same(await find(jwks, 'second'), ['second'])
   await fetched(1)
-  t.same(kids(jwks.find('ES256', 'first')), ['first'], 'later nobody has to')
+  t.same(kids(jwks.find('ES256', 'first')), ['first'], 'later tokens do not wait')
   t.same(jwks.state(), { keys: 2, ageMs: 0 })
   t.equal(next(), REFRESH)
   t.equal(server.asked(), 1)
@@ -90,7 +90,7 @@ t.test('the next scheduled fetch finds added and removed keys', async (t) => {
   const [before] = jwks.find('ES256', 'first') as readonly VerificationKey[]
   server.answer([second.jwk, third.jwk])
   await pass()
-  t.ok(before!.gone, 'what was signed with it is good no longer')
+  t.ok(before!.gone, 'tokens signed with it are no longer valid')
   t.same(kids(jwks.find('ES256', 'third')), ['third'])
   const [kept] = jwks.find('ES256', 'second') as [object]
   await pass()
@@ -149,7 +149,7 @@ t.test('the last good keys hold while the server is down, and are fetched more o
   t.equal(jwks.state().ageMs, REFRESH + 61_000)
   clock.now += 30_000
   const unknown = await jwks.find('ES256', 'second')
-  t.match(unknown, { unavailable: true }, 'whether there is such a key, nobody can say')
+  t.match(unknown, { unavailable: true }, 'it is unknown whether there is such a key')
   server.answer([first.jwk, second.jwk])
   await pass()
   t.same(kids(jwks.find('ES256', 'second')), ['second'])
@@ -160,7 +160,7 @@ t.test('the last good keys hold while the server is down, and are fetched more o
 t.test('after a start without the server no token can be judged until it answers', async (t) => {
   const { origin } = await refusingPort()
   const { jwks, fetched, next } = open(t, `${origin}/jwks.json`)
-  t.equal(await find(jwks, 'first'), 'unavailable', 'whoever waited for the first fetch')
+  t.equal(await find(jwks, 'first'), 'unavailable', 'every token that waited for the first fetch')
   await fetched(1)
   const late = jwks.find('ES256', 'first')
   t.equal(kids(late), 'unavailable', 'and whoever comes later, at once')
@@ -299,7 +299,7 @@ t.test('only keys that can verify signatures here are taken from a set', async (
   t.same(kids(await jwks.find('PS256', 'only-ps256')), ['only-ps256'])
   t.same(kids(await jwks.find('EdDSA', '__proto__')), ['__proto__'])
   const [named] = (await jwks.find('ES256', 'first')) as readonly VerificationKey[]
-  t.ok(named!.key.equals(first.publicKey), 'of two with one name the first')
+  t.ok(named!.key.equals(first.publicKey), 'the first of two keys with one id')
   const [half] = (await jwks.find('ES256', 'with-its-private-half')) as readonly VerificationKey[]
   t.equal(half!.key.type, 'public')
   t.match(said[0]!.fields.problems, [/keys\[0\] is of a kind/, /keys\[1\] is not for signatures/])

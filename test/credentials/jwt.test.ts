@@ -207,7 +207,7 @@ t.test('a token must be for this audience (RFC 8725 §3.9)', async (t) => {
       JSON.stringify(aud) ?? 'none',
     )
   const any = open(issuerOf({ audience: undefined }))
-  t.match(await verdictOf(any, ofEc({ ...CLAIMS, aud: 'web' })), ALICE, 'where none is configured')
+  t.match(await verdictOf(any, ofEc({ ...CLAIMS, aud: 'web' })), ALICE, 'without a configured audience')
 })
 
 t.test('every issuer has its own keys (RFC 8725 §3.8)', async (t) => {

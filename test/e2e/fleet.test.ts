@@ -149,7 +149,7 @@ log: { access: off }
         found = (await body.json()) as typeof found
         return found.nodes?.answered === 2
       })
-      t.match(found, { request_id: 'at-b', nodes: { answered: 2, silent: [] } }, 'of two workers')
+      t.match(found, { request_id: 'at-b', nodes: { answered: 2, silent: [] } }, 'found by two workers')
     }
     t.equal((await tidegate(['why'])).code, 2)
     t.equal((await tidegate(['why', 'at-b', '--consumer', 'ann'])).code, 2)
@@ -190,7 +190,7 @@ log: { access: off }
       // A different query: the answer to the last one is cached for half a second.
       const alone = await top(single, 'limited&tier=free')
       t.equal(alone.nodes.answered, 1)
-      t.ok(alone.nodes.problem, 'that the others could not be asked is told')
+      t.ok(alone.nodes.problem, 'it says that the others could not be asked')
       t.match(alone.rows, [
         { consumer: 'eve', count: 2 },
         { consumer: 'ann', count: 1 },

@@ -69,7 +69,7 @@ t.test(
     t.same(
       [plain.statusCode, await plain.body.text()],
       [200, 'ok'],
-      'who has no certificate is somebody else',
+      'a client without a certificate is another consumer',
     )
 
     const socket = new WebSocket(`${gateway.address.replace('https', 'wss')}/chat`, { ca })

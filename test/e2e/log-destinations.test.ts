@@ -115,7 +115,7 @@ t.test('when the access log cannot be written, the gateway counts lost lines and
     t.ok(grown < 80, `${grown.toFixed(0)} MiB more`)
 
     closeSync(reader)
-    t.ok((await droppedMore(gateway, stuck + 500)) > stuck + 500, 'what waited is lost')
+    t.ok((await droppedMore(gateway, stuck + 500)) > stuck + 500, 'waiting lines are lost')
     t.same(await ask(gateway, 100), ['200'])
     await eventually('it says so', () => /EPIPE/.test(gateway.stderr()))
 

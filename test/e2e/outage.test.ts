@@ -73,7 +73,7 @@ log: { access: off }
 
   redis.resume()
   await countsAgain()
-  t.match(await ask('open', 'ada'), { status: 429 }, 'what was counted before the stall is still there')
+  t.match(await ask('open', 'ada'), { status: 429 }, 'counts from before the stall are still there')
 
   await redis.stop()
   t.match(await ask('open', 'bea'), { status: 200, claims: false })

@@ -91,7 +91,7 @@ t.test(
     t.comment(`held after ${Date.now() - changed} ms`)
 
     const more = tally(await statuses('/payments/charge', 'ada', 1_100))
-    t.equal(more[200], 1_000 - used, 'what was used as a free user counts: 1,000 in all')
+    t.equal(more[200], 1_000 - used, 'requests of the free user count: 1,000 in all')
     t.equal(more[429], 1_100 - (1_000 - used))
     t.strictSame(
       tally(await statuses('/payments/charge', 'bob', 11)),

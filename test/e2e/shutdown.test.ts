@@ -79,7 +79,7 @@ t.test('a request in flight at SIGTERM gets its whole response', BESIDE, async (
   t.equal(statusCode, 200)
   t.equal(await body.text(), 'first last')
   t.equal(await exited, 0)
-  t.ok(Date.now() - stopped < 40_000, 'and its connection, which was not told to close, holds nothing up')
+  t.ok(Date.now() - stopped < 40_000, 'its connection, which was not told to close, delays nothing')
 })
 
 t.test('a second SIGTERM ends the process at once', BESIDE, async (t) => {

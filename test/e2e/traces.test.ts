@@ -48,7 +48,7 @@ log: { access: ${log} }
   t.ok(servers.every(({ attributes }) => attributes['url.path'] === '/after'))
   t.equal(collector.spans.length, 60)
   const instances = new Set(servers.map(({ resource }) => resource['service.instance.id']))
-  t.equal(instances.size, 1, 'of one gateway, whichever worker sends them')
+  t.equal(instances.size, 1, 'one gateway, whichever worker sends the spans')
   t.match(servers[0]!.resource, { 'service.name': 'tidegate', 'deployment.environment.name': 'test' })
 
   const lines = readFileSync(log, 'utf8')

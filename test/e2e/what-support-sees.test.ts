@@ -128,7 +128,7 @@ async function holds(gateway: WholeGateway, service: string, caller: Caller): Pr
   same(
     [usage.decided_by ?? 'store', explained.decision.decided_by],
     [by === 'cache' ? 'store' : by, by === 'cache' ? 'store' : by],
-    'who decides',
+    'decided by',
   )
   same([explained.decision.allowed, explained.error], [allowed, found.error], 'explain: what becomes of it')
   if (by === 'open' || by === 'closed') return
@@ -138,14 +138,10 @@ async function holds(gateway: WholeGateway, service: string, caller: Caller): Pr
   same(
     explained.limits.map(({ remaining }: Limit) => remaining),
     usage.limits.map(({ remaining }: Limit) => remaining),
-    'what is left',
+    'remaining',
   )
   const least = Math.min(...usage.limits.map(({ remaining }: Limit) => remaining))
-  same(
-    [least >= 1, allowed ? least - 1 : least],
-    [allowed, found.decision.remaining],
-    'what the request finds',
-  )
+  same([least >= 1, allowed ? least - 1 : least], [allowed, found.decision.remaining], 'the next request')
 }
 
 async function eventuallyOf<T>(ask: () => Promise<T>, good: (found: T) => unknown): Promise<T> {

@@ -202,7 +202,7 @@ t.test('two workers act as one gateway', async (t) => {
     t.ok(failures.length <= 12, `${failures.length} failed of the 12 in flight at most`)
     t.notOk(
       failures.find((why) => why.startsWith('silent')),
-      'nobody is left waiting',
+      'no request is left waiting',
     )
     t.strictSame(Object.keys(statuses), ['200'])
     t.equal(await metric(gateway, 'tidegate_worker_exits_total', { result: 'failed' }), 1)
@@ -248,7 +248,7 @@ t.test('two workers act as one gateway', async (t) => {
     t.equal((await answered(gateway))! - counted, total, 'counted by the old and the new together')
     t.strictSame(await limited(6), { 429: 6 }, 'the counts and the tier stay')
     t.equal(await used(), 30)
-    t.strictSame(new Set(await ofDrained()), new Set([503]), 'what was drained is drained')
+    t.strictSame(new Set(await ofDrained()), new Set([503]), 'the drained upstream stays drained')
   })
 
   await t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', async (t) => {

@@ -57,7 +57,7 @@ t.test('a local ban holds at once, is lifted for all, and ends by itself', async
   await map.set('203.0.113.7/32', undefined)
   t.equal(banOf(bans, '203.0.113.7'), undefined)
   await map.set('203.0.113.8/32', auto)
-  t.same(bans.counts(), { manual: 0, auto: 1 }, 'what all share is not counted twice')
+  t.same(bans.counts(), { manual: 0, auto: 1 }, 'a shared ban is not counted twice')
   now = 5000
   t.equal(banOf(bans, '203.0.113.8'), undefined)
 })

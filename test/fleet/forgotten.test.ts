@@ -473,7 +473,7 @@ t.test('a store that had nothing has forgotten nothing', async (t) => {
   await a.map.look()
   await goBack()
   await a.map.look()
-  t.match(a.map.history(), { rollbacks: 1 }, 'what was taken out could come back')
+  t.match(a.map.history(), { rollbacks: 1 }, 'removed values could come back')
 })
 
 t.test('a store that forgets a second time, with its mark, is noticed again', async (t) => {

@@ -74,19 +74,23 @@ t.test('all other gateways answer, and a tool that only asks is not asked', asyn
   const one = await tool.ask('one', null, { ...PATIENT, onlyOne: true })
   t.same([one.answers.length, one.silent, one.problem], [1, [], undefined])
   await tool.ask('count', null, PATIENT)
-  t.equal(asked.length, 1, 'nobody else was asked')
+  t.equal(asked.length, 1, 'no other gateway was asked')
   for (const { member, answer } of answers) {
     const again = await tool.ask<{ i: number }>('count', null, { ...PATIENT, to: member })
     t.same(
       again.answers.map((one) => one.answer.i),
       [answer.i],
-      'who is named is asked alone',
+      'only the named gateway is asked',
     )
   }
 
   await c.close()
   await are(redis, 2)
-  t.equal((await a.ask('count', null, PATIENT)).answers.length, 1, 'who has left is not missed')
+  t.equal(
+    (await a.ask('count', null, PATIENT)).answers.length,
+    1,
+    'a gateway that has left is not listed as silent',
+  )
 })
 
 t.test('a gateway that hangs, fails, answers too much or does not know the question is silent', async (t) => {

@@ -90,7 +90,7 @@ t.test('while the store is away keys work for the grace period, and then are una
   t.same(keyring.find(key.sha256, HOUR), key)
   clock.now++
   t.equal(keyring.find(key.sha256, HOUR), 'unavailable')
-  t.equal(keyring.find(digestOf('two'), HOUR), 'unknown', 'of no key it is known that it has become one')
+  t.equal(keyring.find(digestOf('two'), HOUR), 'unknown', 'an unknown key is still unknown')
   clock.now = START + 3 * HOUR
   t.equal(keyring.find(key.sha256, DAY), 'expired', 'it ends all the same')
   clock.confirmed = 0
@@ -144,7 +144,7 @@ t.test('Redis keeps when each existing key was used last', async (t) => {
   t.same(await lastUsed.read([]), [])
   await map.set(b.id, b)
   await lastUsed.touch([b.id], 1_000_000 + 400 * 1440)
-  t.same(await lastUsed.read([a.id]), [undefined], 'what is more than 400 days old is forgotten')
+  t.same(await lastUsed.read([a.id]), [undefined], 'uses more than 400 days ago are forgotten')
   await lastUsed.forget(b.id)
   t.equal(await redis.client.exists('keys:{keys}:used'), 0)
 })

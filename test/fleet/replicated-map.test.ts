@@ -74,7 +74,7 @@ for (const [name, open] of [
     t.equal(map.get('a'), undefined)
     t.equal(await map.read('a'), undefined)
     t.same([...map.entries().keys()], ['b'])
-    t.same(changed, ['a'], 'and whoever listens is told')
+    t.same(changed, ['a'], 'listeners hear of it')
     t.equal(await map.setIf('present', 'a', { owner: 'eve' }), false, 'it does not come back to life')
     await map.set('a', { owner: 'anna', until: 3_000 })
     t.equal(map.get('a')?.owner, 'anna')
@@ -90,7 +90,7 @@ for (const [name, open] of [
       message: 'there are already 3 passes, which is the most; remove some first',
     })
     await map.set('c', { owner: 'again', until: 2_000 })
-    t.equal(map.get('c')?.owner, 'again', 'what is there may change')
+    t.equal(map.get('c')?.owner, 'again', 'an existing value may change')
     clock.now = 2_000
     await map.set('d', { owner: 'd' })
     t.same([...map.entries().keys()], ['d'])

@@ -108,6 +108,6 @@ t.test('every file that Grafana and Prometheus are told to read exists', async (
   t.equal(source.type, 'prometheus')
   const config = parse(read('grafana/prometheus.yml'))
   for (const file of config.rule_files) t.ok(existsSync(join(ROOT, 'grafana', file)), file)
-  t.equal(source.jsonData.timeInterval, config.global.scrape_interval, 'rates are told over what is scraped')
+  t.equal(source.jsonData.timeInterval, config.global.scrape_interval, 'rates fit the scrape interval')
   t.equal(config.scrape_configs[0].job_name, 'tidegate', 'alerts ask for this job')
 })

@@ -37,12 +37,12 @@ t.test('a boost adds to the amount until it ends; order and keys of the limits s
   t.same(at(policy, NOW + 1000)[0], [100, 100])
   t.equal(until, NOW + 1000)
   t.match(policy.limits[0]!.changed, { tier: 100, override: undefined, boost: 500 })
-  t.equal(policy.limits[1], minute.limits[1], 'what is not meant stays the very same')
+  t.equal(policy.limits[1], minute.limits[1], 'a limit without a rule stays the same object')
   t.equal(policy.base, minute)
   t.same(
     policy.parts.map(({ keyPart, indices }) => [keyPart, indices]),
     minute.parts.map(({ keyPart, indices }) => [keyPart, indices]),
-    'what was used counts on',
+    'what was used still counts',
   )
   t.equal(policy.header, '"minute";q=600;w=60, "second";q=5;w=1')
 })
@@ -100,7 +100,7 @@ t.test("a share follows its limit's current amount, unless a rule changes the sh
     [200, 90],
   )
   const rule = [override(1000, undefined, 'tenant-minute')]
-  t.same(at(adjusted(shared.alone!, rule, [], NOW).policy, NOW), [[1000, 1000]], 'who has no tenant')
+  t.same(at(adjusted(shared.alone!, rule, [], NOW).policy, NOW), [[1000, 1000]], 'without a tenant')
 })
 
 t.test('no boost raises an amount beyond what can be counted', async (t) => {

@@ -132,12 +132,12 @@ t.test('repeated requests of a denied consumer do not reach the store', async (t
   const hammered = Array.from({ length: 1000 }, take)
   t.notOk(
     hammered.some((decision) => decision instanceof Promise),
-    'nor does it wait',
+    'it does not wait',
   )
   t.equal(await commands(), before)
   const last = hammered.at(-1) as Decision
   t.match(last, { allowed: false, decidedBy: 'cache', binding: 0, violated: 1, remaining: 0 })
-  t.equal(last.retryMs, first.retryMs - 300, 'what it is told is up to date')
+  t.equal(last.retryMs, first.retryMs - 300, 'its figures are up to date')
 })
 
 t.test('a remembered denial names the same limit as the store did', async (t) => {

@@ -30,7 +30,7 @@ t.test('Locust and two gateways count the same requests, status by status', { sk
   const rows = [...stdout.matchAll(/^(payments|marketing|parallel) (200|429) +(\d+) +(\d+)$/gm)]
   t.ok(rows.length >= 3, stdout)
   for (const [row, , , locust, gateway] of rows) t.equal(locust, gateway, row)
-  t.match(stdout, /^payments 429 /m, 'somebody was limited')
+  t.match(stdout, /^payments 429 /m, 'some user was limited')
   t.match(stdout, /^decided without store +0$/m)
   t.match(stdout, /^holds$/m)
 })

@@ -61,7 +61,7 @@ t.test('marks paths with escapes that some backends take for a separator or deco
   ]
   for (const path of paths) t.match(canonicalPath(path), { encoded: true }, path)
   t.match(canonicalPath('/100%25/x'), { encoded: false }, 'a percent sign by itself is none')
-  t.match(canonicalPath('/100%25%7a'), { encoded: false }, 'nor one before something that is no hex')
+  t.match(canonicalPath('/100%25%7a'), { encoded: false }, 'nor is one before characters that are not hex')
 })
 
 t.test('refuses paths that two readers could take for different paths', async (t) => {

@@ -51,8 +51,8 @@ t.test('every file is a subtest', async (t) => {
         'broken.test.ts',
         'early.test.ts',
         'empty.test.ts',
-        'false.test.ts > is false',
-        'late.test.ts > throws when nobody waits any more',
+        'false.test.ts > a test that fails',
+        'late.test.ts > a test that passes and throws later',
         'open.test.ts',
       ])
       t.match(tap, /does not load/)
@@ -67,8 +67,12 @@ t.test('a file that takes too long is ended and named, whether it waits, hangs o
     timeoutMs: 2000,
   })
   t.equal(failed, 3)
-  t.equal(passed, 3, 'what it had done before counts')
-  t.same(failures, ['busy.test.ts took too long', 'dry.test.ts', 'waiting.test.ts > waits for long'])
+  t.equal(passed, 3, 'tests that passed before count')
+  t.same(failures, [
+    'busy.test.ts took too long',
+    'dry.test.ts',
+    'waiting.test.ts > a test that waits for a minute',
+  ])
   t.match(tap, /expired: test\/fixtures\/runner\/waiting\.test\.ts/)
 })
 

@@ -119,7 +119,7 @@ t.test('the bill of materials has every runtime package, and its dependencies', 
   )
   const whole = own.metadata.component['bom-ref']
   visit(whole)
-  t.strictSame([...reached].sort(), [whole, ...refs].sort(), 'each is there because somebody needs it')
+  t.strictSame([...reached].sort(), [whole, ...refs].sort(), 'each package is needed by another')
 })
 
 t.test('the findings of npm audit are summed up in a line', async (t) => {

@@ -108,7 +108,7 @@ t.test('a failure counts with its type: a cut response is one, a client that lef
       error_type: type,
     })
   t.equal(count('200', 'upstream_cut'), 1)
-  t.equal(count('200', ''), 2, 'a caller who leaves is none of our failures')
+  t.equal(count('200', ''), 2, 'a client that leaves is no failure')
   t.equal(count('101', ''), 1, 'a tunnel that ends was opened')
   t.equal(count('500', '500'), 1, "the upstream's own")
   t.equal(count('500', 'internal'), 1)

@@ -76,6 +76,6 @@ t.test('wantedFormat picks the format that the client prefers most of ours', asy
   t.equal(wantedFormat('*/*'), 'plain')
   t.equal(wantedFormat(`${OPEN};q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2`), 'openmetrics')
   t.equal(wantedFormat(`${OPEN};q=0.2,text/plain;q=0.3`), 'plain')
-  t.equal(wantedFormat('application/openmetrics-text;version=2.0.0'), 'plain', 'none of ours')
+  t.equal(wantedFormat('application/openmetrics-text;version=2.0.0'), 'plain', 'no version of ours')
   t.equal(wantedFormat(`${PROTOBUF};q=0.6,${OPEN};q=0.5`), 'openmetrics', 'not spoken')
 })

@@ -160,17 +160,17 @@ routes: [{ path: /*, service: payments }]
 
     db.pause()
     now += 60_000
-    t.match(find('acme'), { tier: 'pro', stale: true }, 'what is known holds, at once')
+    t.match(find('acme'), { tier: 'pro', stale: true }, 'the known tier holds at once')
     const unknown = find('bob')
     await turn()
     // Longer than the connection's own timeout, which is 100 ms longer.
     stall(1200)
-    t.equal(await unknown, undefined, 'who is not known waits once')
+    t.equal(await unknown, undefined, 'an unknown consumer waits once')
     const { questions } = plans.describe()[0]!.counts
     t.ok(questions.timeout > 0, 'for as long as its timeout', { questions, logged })
     await find('carol')
     await eventually('it is down', () => plans.describe()[0]!.up === false)
-    t.equal(find('dora'), undefined, 'now nobody waits')
+    t.equal(find('dora'), undefined, 'now no request waits')
     db.resume()
 
     await db.stop()

@@ -170,7 +170,7 @@ t.test('a lookup that hangs is waited for until its timeout, and then aborted', 
   t.equal(asked[0]!.signal.aborted, true)
   t.match(counts.questions, { timeout: 1, error: 0 })
   await asked[0]!.answer(pro)
-  t.match(counts.questions, { timeout: 1, found: 0 }, 'what comes later is too late')
+  t.match(counts.questions, { timeout: 1, found: 0 }, 'a late answer is ignored')
 })
 
 t.test(
@@ -197,7 +197,7 @@ t.test(
     await asked[4]!.answer(pro)
     t.equal(source.describe().up, true)
     t.match(find('d'), { tier: 'pro' })
-    t.ok(find('e') instanceof Promise, 'who comes now is waited for again')
+    t.ok(find('e') instanceof Promise, 'new consumers wait again')
     t.same(logged, [
       'a tier could not be looked up',
       'the tier source does not answer; the last known tiers hold, and nobody waits for it',
@@ -220,9 +220,9 @@ t.test('one consumer whose lookups always fail does not take the source down for
   t.equal(source.describe().up, true)
   const [found] = await begin('acme')
   await asked.at(-1)!.answer(pro)
-  t.match(await found, { tier: 'pro' }, 'who comes waits for the answer as ever')
+  t.match(await found, { tier: 'pro' }, 'a new consumer still waits for its answer')
   for (let i = 0; i < 10; i++) await failFor('evil')
-  t.equal(source.describe().up, false, 'where nobody else asks, it is down in the end')
+  t.equal(source.describe().up, false, 'if no other consumer asks, it goes down in the end')
   const before = asked.length
   find('evil')
   await settled()
@@ -246,7 +246,7 @@ t.test('errors about single consumers do not take the source down', async (t) =>
   t.same(logged, ['a tier could not be looked up'], 'once a minute')
   const before = asked.length
   t.equal(find('evil-1'), undefined)
-  t.equal(asked.length, before, 'who has waited in vain is not asked for again at once')
+  t.equal(asked.length, before, 'a consumer that waited in vain is not looked up again at once')
 })
 
 t.test('errors about single consumers do not hide that the source is down', async (t) => {
@@ -265,13 +265,13 @@ t.test('errors about single consumers do not hide that the source is down', asyn
   const before = asked.length
   find('evil')
   await settled()
-  t.equal(asked.length, before + 1, 'it finds out whether it is back, as anybody may')
+  t.equal(asked.length, before + 1, 'any consumer may find out whether it is back')
   await asked.at(-1)!.fail(new NoAnswerForOne('it answers 400'))
   t.equal(source.describe().up, false)
   clock.now += 2 * SECOND
   find('bob')
   await settled()
-  t.equal(asked.at(-1)!.consumer, 'bob', 'the next one is somebody else')
+  t.equal(asked.at(-1)!.consumer, 'bob', 'the next lookup is for another consumer')
   await asked.at(-1)!.answer(pro)
   t.equal(source.describe().up, true)
 })
@@ -331,7 +331,7 @@ t.test('when a changed consumer cannot be looked up, its last known tier holds a
   await asked[1]!.fail()
   t.match(await found, { tier: 'pro', stale: true })
   clock.now += SECOND
-  t.match(find(), { tier: 'pro', stale: true }, 'nobody waits a second time')
+  t.match(find(), { tier: 'pro', stale: true }, 'no request waits a second time')
   await settled()
   await asked[2]!.answer(free)
   t.match(find(), { tier: 'free', stale: false })

@@ -49,7 +49,7 @@ t.test('a source that a reload does not change keeps its answers, even when its 
   t.same(asked, { a: 1, b: 1 })
 
   plans.use(settings(a(', tier: plan')))
-  t.equal(await tierBy(0), undefined, 'what is read from another place is asked for anew')
+  t.equal(await tierBy(0), undefined, 'a tier read from another member is looked up anew')
   t.same(asked, { a: 2, b: 1 })
   t.match(plans.describe(), [
     { source: 'a', up: true, counts: { lookups: { hit: 1, miss: 2 }, questions: { found: 1, none: 1 } } },

@@ -201,7 +201,7 @@ t.test(
     const restarted = supervisor.restart()
     forked[0]!.end('SIGKILL')
     await new Promise((resolve) => setTimeout(resolve, 30))
-    t.equal(forked.length, 4, 'nobody but the restart fills the place')
+    t.equal(forked.length, 4, 'only the restart fills the place')
     forked[2]!.fail('not today')
     t.equal(await restarted, false)
     await eventually('now it is filled', () => forked.length === 5)

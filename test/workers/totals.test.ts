@@ -123,7 +123,7 @@ t.test('series of several labels, exponential buckets and exemplars arrive uncha
       [3, 2],
       [14, 1],
     ],
-    'and the one that is gone counts, too',
+    'the worker that has gone counts, too',
   )
   t.strictSame(counts('/b'), [[14, 1, 'b']])
   t.match(counts('/a'), [[3, 2, /[ac]/]])

@@ -51,7 +51,7 @@ t.test('each role may use its endpoints, and a refusal names the role it takes',
         t.match({ status, json }, { status: 403, json: { code: 'forbidden', detail } }, what)
       }
     }
-    t.equal((await call('PUT', '/nowhere', as(`the-token-of-${who}`))).status, 404, 'what is not there')
+    t.equal((await call('PUT', '/nowhere', as(`the-token-of-${who}`))).status, 404, 'nothing at this path')
   }
   t.equal((await call('POST', '/config/reload', as('the-token-of-all-things'))).status, 200, 'admin.token')
   t.equal((await call('GET', '/nowhere')).status, 401, 'and to a stranger nothing is said of what is there')
@@ -105,7 +105,7 @@ t.test('an address that guesses tokens has to wait, whatever it sends', async (t
     })
   }
   t.equal(deps.assignments.get('alice'), undefined)
-  t.equal((await call('GET', '/config')).status, 401, 'who sends none hears that one is wanted')
+  t.equal((await call('GET', '/config')).status, 401, 'a request without a token learns that it takes one')
   t.equal((await call('GET', '/healthz')).status, 200, 'probes go on')
   t.equal((await call('GET', '/')).status, 200, 'and so does the page')
   t.same(access.identify(bearer('the-token-of-otto'), '192.0.2.1'), { who: 'otto', role: 'operator' })
@@ -132,5 +132,5 @@ t.test('wrong tokens are counted for each IPv4 address and IPv6 /64, in bounded 
   for (let i = 0; i < 10; i++) guess('fe80::1%eth0', i)
   t.match(guess('fe80::2%eth0', 10), { retryAfter: 60 }, 'a zone is no other address')
   for (let i = 0; i < 10_000; i++) guess(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0)
-  t.match(guess('192.0.2.7', 11), WANTED, 'of very many the first are forgotten')
+  t.match(guess('192.0.2.7', 11), WANTED, 'the first of very many addresses are forgotten')
 })

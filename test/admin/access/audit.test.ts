@@ -47,9 +47,9 @@ t.test('a change is recorded with actor, address, values before and after, and r
     'and is a line in the log',
   )
   const read = await call('GET', '/consumers/alice/tier')
-  t.equal(read.headers['x-audit'], undefined, 'what reads is not recorded')
+  t.equal(read.headers['x-audit'], undefined, 'reads are not recorded')
   t.equal((await call('PUT', '/consumers/alice/tier', { body: { tier: 'gold' } })).status, 422)
-  t.equal((await entries()).length, 2, 'nor what was refused')
+  t.equal((await entries()).length, 2, 'refused writes are not recorded')
 })
 
 t.test('the actor is the name of the token', async (t) => {

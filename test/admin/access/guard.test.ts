@@ -4,7 +4,7 @@ import { guard } from '../../../src/admin/access/guard.js'
 import { accessOf, startAdmin } from '../../support/gateway/admin.js'
 import { rawExchange } from '../../support/http/raw.js'
 
-t.test('requests without a token', async (t) => {
+t.test('without a token only requests with a local Host are served', async (t) => {
   const { port, call } = await startAdmin(t)
   const hosts = [
     `localhost:${port}`,
@@ -80,7 +80,7 @@ t.test('without a token only this machine is served, wherever the server listens
   t.match(await response.json(), { code: 'forbidden', detail: /admin\.tokens/ })
 })
 
-t.test('requests from pages of other sites', async (t) => {
+t.test('pages of other sites may neither write nor read', async (t) => {
   const { port, call } = await startAdmin(t)
   const own = `http://127.0.0.1:${port}`
   const write = (headers: Record<string, string>) => call('DELETE', '/usage/payments/alice', { headers })
@@ -106,7 +106,7 @@ t.test('requests from pages of other sites', async (t) => {
   t.equal(
     (await call('GET', '/config', { headers: { 'sec-fetch-site': 'cross-site' } })).status,
     403,
-    'nor read',
+    'a foreign page may not read',
   )
 
   const preflight = await call('OPTIONS', '/usage/payments/alice', {
@@ -122,7 +122,7 @@ t.test('requests from pages of other sites', async (t) => {
   }
 })
 
-t.test('requests with a token', async (t) => {
+t.test('with tokens any Host is served, and a request without a valid one is 401', async (t) => {
   const { call } = await startAdmin(t, { access: accessOf({ token: 'a-long-admin-token' }) })
   const bearer = (value: string) => ({ headers: { authorization: value, host: 'gateway.internal' } })
 

@@ -69,7 +69,7 @@ t.test('an unknown one is 404, with the gateways asked and how far back denials 
   t.match(
     json.detail,
     /until newer ones replace them or it stops\. .+ The access log may still have it: look for the id there\.$/,
-    'what a gateway kept is gone with it, and the access log is not',
+    'a gateway takes its decisions with it; the access log stays',
   )
   t.match(json, { nodes: { answered: 2, silent: ['c:3'], problem: null }, kept: { denied: { kept: 1 } } })
 })

@@ -52,7 +52,7 @@ t.test('a dry run changes nothing; an import writes all rows, and records each a
     ],
   )
   await send(false)
-  t.match(logged[5]?.fields, of('tier.set', 'alice', 'pro', 'pro'), 'what was there before')
+  t.match(logged[5]?.fields, of('tier.set', 'alice', 'pro', 'pro'), 'the value before')
 })
 
 t.test("more than a hundred rows are recorded as a summary, with the file's name", async (t) => {

@@ -185,7 +185,7 @@ t.test('a configuration without store: true gets no keys', async (t) => {
     status: 422,
     json: { detail: /set store: true in an api_key/ },
   })
-  t.equal((await call('GET', '/keys')).status, 200, 'what is there is shown all the same')
+  t.equal((await call('GET', '/keys')).status, 200, 'existing keys are still listed')
 })
 
 t.test('at the maximum number of keys the response says so', async (t) => {

@@ -117,7 +117,7 @@ t.test('a command that cannot read the configuration suggests asking a running g
   t.notMatch(
     (await tidegate(['plan', '--log', file, '--config', file])).stderr,
     /--admin/,
-    'plan asks nobody',
+    'plan asks no gateway',
   )
 })
 

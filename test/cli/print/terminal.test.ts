@@ -51,7 +51,7 @@ t.test('a record is one line if the terminal is wide enough, and several lines i
   t.equal(listing(head, rows, undefined), wide, 'a file has no width')
   t.equal(listing(head, rows, 25), wide)
   t.equal(listing(head, rows, 24), 'id      ann\nreason  ticket 4711\n\nid  bob\\u001b[2J')
-  t.equal(listing(head, rows, 0), wide, 'of a terminal that does not know its width')
+  t.equal(listing(head, rows, 0), wide, 'a terminal that does not know its width')
 })
 
 t.test('a sentence that is too wide for the terminal is broken between words', async (t) => {

@@ -188,7 +188,7 @@ ${MINIMAL}`,
   t.notMatch(JSON.stringify(config), /demo-free-key/)
 })
 
-t.test('websocket: true, false or a mapping', async (t) => {
+t.test('websocket may be true, false or a mapping', async (t) => {
   const websocket = (written: string) =>
     load(MINIMAL.replace('service: a }]', `service: a, websocket: ${written} }]`)).routes[0]?.websocket
   t.same(websocket('true'), { enabled: true, handshake: 10_000, idle: 300_000 })
@@ -298,7 +298,7 @@ t.test('a renamed key is read by its old name, with a warning', async (t) => {
   t.match(
     loadConfig(`explain: { keep: -1 }\n${MINIMAL}`, { file: 'test.yaml', env: {} }),
     { ok: false, errors: [{ line: 1, message: /^decisions\.keep: / }] },
-    'what is wrong in it is told, too',
+    'errors in its value are reported, too',
   )
 })
 

@@ -65,7 +65,7 @@ t.test('a route that names the method wins over one that names none', async (t) 
   t.equal(match('POST', '', '/a'), 'POST,PUT /a')
   t.equal(match('GET', '', '/a'), '/a')
   t.equal(match('DELETE', '', '/a/b'), 'DELETE /a/b')
-  t.equal(match('GET', '', '/a/b'), '/a/*', 'what has the path but not the method leaves it to the next')
+  t.equal(match('GET', '', '/a/b'), '/a/*', 'a route of the path without the method leaves it to the next')
 })
 
 t.test('GET includes HEAD unless HEAD has a route of its own', async (t) => {

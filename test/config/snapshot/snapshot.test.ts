@@ -138,7 +138,7 @@ t.test(
     t.same(
       policy?.alone?.limits.map(({ name }) => name),
       ['ip-minute', 'tenant-second', 'month', 'concurrent', 'all'],
-      'who has no tenant shares with nobody',
+      'a consumer without a tenant shares with nobody',
     )
     t.equal(policy?.alone?.candidate, policy?.candidate)
     t.match(compile(full).services[3]?.policies[1], { slots: false, refunds: true, candidate: undefined })
@@ -373,7 +373,7 @@ t.test('the hash depends on the meaning of the configuration only', async (t) =>
   t.equal(
     compile(full.replace(open, '').replace('services:\n', `services:\n${open}`)).hash,
     hash,
-    'nor the order of names',
+    'the order of names does not matter',
   )
   t.not(compile(full.replace('10/min', '11/min')).hash, hash)
   const other = loadConfig(full, { file: 'test.yaml', env: { ...env, REDIS_PASSWORD: 'changed' } })

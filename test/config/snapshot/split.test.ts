@@ -36,7 +36,7 @@ t.test('a changed weight moves few consumers, and none away from the service tha
   t.ok(moved.length < 0.07 * CONSUMERS.length, `${moved.length} moved`)
   t.notOk(
     before.some((place, i) => place === 's1' && after[i] !== 's1'),
-    'nobody leaves the one that has grown',
+    'no consumer leaves the service that grew',
   )
 })
 

@@ -47,7 +47,7 @@ t.test('the lowest class is shed first, and in the end all', async (t) => {
   t.strictSame(seen.slice(2), [[], [0], [0], [0, 1], [0, 1, 2]], 'a quarter of three classes at a time')
   t.equal(overload.pressure, 1)
   t.equal(overload.sheds(0, 3), 'event_loop')
-  t.equal(overload.sheds(0, 1), 'event_loop', 'where there is one class, it is that')
+  t.equal(overload.sheds(0, 1), 'event_loop', 'a single class is shed')
 })
 
 t.test('a share of the middle class is shed', async (t) => {

@@ -145,7 +145,7 @@ t.test('a request makes three spans: the request, its quota, and the call to its
   t.same(
     got.values('traceparent'),
     [`00-${server.traceId}-${call!.spanId}-01`],
-    'the upstream is told its parent',
+    'the upstream gets its parent span',
   )
   t.match(record.trace, { traceId: server.traceId, spanId: server.spanId, sampled: true })
   t.notMatch(JSON.stringify(spans), /s3cret|4111/)
@@ -173,15 +173,15 @@ t.test("sample and parent say whether a client's sampling decision counts", asyn
     const { send } = await startTracedSite(t, yaml, sampling)
     const { record, got } = await send('GET /payments/a', `traceparent: ${traceparent}`)
     if (!record.trace!.sampled) {
-      t.same(got.values('traceparent'), [traceparent], 'what is not recorded passes on as it came')
+      t.same(got.values('traceparent'), [traceparent], 'unrecorded trace headers pass unchanged')
       t.match(record.trace, { traceId: TRACE, spanId: SPAN })
     } else t.equal(record.trace!.traceId, TRACE)
     return record.trace!.sampled
   }
   t.ok(await decided(SITE, { sample: 0 }, PARENT), 'a trusted proxy asks for a record')
   t.notOk(await decided(SITE, { sample: 1 }, UNSAMPLED), 'a trusted proxy asks for none')
-  t.notOk(await decided(EDGE, { sample: 0 }, PARENT), 'anybody may not ask for one')
-  t.ok(await decided(EDGE, { sample: 1 }, UNSAMPLED), 'nor keep one from being made')
+  t.notOk(await decided(EDGE, { sample: 0 }, PARENT), 'an untrusted client cannot ask for a record')
+  t.ok(await decided(EDGE, { sample: 1 }, UNSAMPLED), 'an untrusted client cannot prevent one')
   t.ok(await decided(EDGE, { sample: 0, parent: 'always' }, PARENT))
   t.notOk(await decided(SITE, { sample: 0, parent: 'never' }, PARENT))
   t.notOk(await decided(SITE, { sample: 0, maxPerSecond: 0 }, PARENT), 'and there is a bound for all')

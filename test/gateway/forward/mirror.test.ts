@@ -44,7 +44,11 @@ t.test('a second service gets a marked copy of the request, which takes no quota
   t.same(marketing.received[0]!.values('x-user-id'), ['alice'])
   t.same(marketing.received[0]!.values('host'), [marketing.authority])
   t.same(marketing.received[0]!.values('x-tidegate-mirror'), ['1'])
-  t.same(payments.received[0]!.values('x-tidegate-mirror'), [], 'nobody can pass a request off as a copy')
+  t.same(
+    payments.received[0]!.values('x-tidegate-mirror'),
+    [],
+    'a client cannot pass a request off as a copy',
+  )
   t.same(
     gateway.records.map(({ status, upstream }) => [status, upstream!.origin]),
     [

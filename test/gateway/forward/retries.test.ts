@@ -80,7 +80,7 @@ t.test('a complete body is sent again after a dead connection, if its method all
   await send(gateway, GET)
   upstream.deadly = true
   const large = rawRequest('PUT /', 'Content-Length: 70000').concat('x'.repeat(70_000))
-  t.equal((await send(gateway, large)).status, 502, 'nor is a long body')
+  t.equal((await send(gateway, large)).status, 502, 'a long body is not retried')
 })
 
 t.test('a retry takes no more quota', async (t) => {

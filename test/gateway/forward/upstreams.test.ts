@@ -90,7 +90,7 @@ t.test('hashing keeps', APART, async (t) => {
     gateway.upstreams.setState('api', upstreams[0]!.origin, 'drained')
     for (const [i, name] of names.entries()) {
       const owner = await ask(gateway, upstreams, `X-User-Id: ${name}\r\n`)
-      if (owners[i] === 0) t.ok(owner > 0, 'those of the one that is drained move')
+      if (owners[i] === 0) t.ok(owner > 0, 'consumers of the drained upstream move')
       else t.equal(owner, owners[i], 'and no others')
     }
   })
@@ -279,6 +279,6 @@ t.test('when an operator has drained all upstreams, the service is unavailable',
   t.match(JSON.parse(responses[0]!.body), { code: 'no_upstream' })
   respond(upstream.requests[0]!, OK)
   await client.until('answer', () => client.responses().length === 1)
-  t.match(client.responses(), [{ status: 200 }], 'what was under way goes on')
+  t.match(client.responses(), [{ status: 200 }], 'the running request goes on')
   client.socket.destroy()
 })

@@ -153,7 +153,7 @@ t.test('two issuers may have users of one name', async (t) => {
     (await ask(tokenOf({ alg: 'EdDSA' }, claimsOf({ iss: 'partner' }), partner.privateKey))).status,
     200,
   )
-  t.equal((await ask(`Bearer ${signed()}`)).status, 401, 'of another header it is the token itself')
+  t.equal((await ask(`Bearer ${signed()}`)).status, 401, 'another header holds the bare token')
   t.same(
     gateway.records.map(({ consumer }) => consumer),
     ['alice', 'partner-alice', undefined],
@@ -274,7 +274,7 @@ t.test('a reload that changes the issuers forgets all tokens, another one forget
   const same = sourceOf(yaml.replace('2/min', '3/min'))
   t.not(same, before)
   t.equal(tokens.verify(same, token), verdict)
-  t.equal(jwks.asked(), 1, 'nor are the keys fetched again')
+  t.equal(jwks.asked(), 1, 'the keys are not fetched again')
   const other = sourceOf(yaml.replace('tier: plan', 'tier: level'))
   t.ok(tokens.verify(other, token) instanceof Promise)
   t.equal(tokens.verify(before, token), verdict, 'requests under way have what they had')

@@ -69,7 +69,7 @@ t.test('only the kinds that a route accepts identify, in the order of consumers'
   t.equal(problemOf(refused.response).detail, 'Send a credential in x-api-key or x-user-id.')
   t.match(await ask('/keys', 'X-Api-Key: wrong', USER), { status: 401 }, 'a bad one still decides')
   t.equal(payments.received.length, 3)
-  t.same(payments.received[0]!.values('x-user-id'), [], 'what was not looked at does not go on')
+  t.same(payments.received[0]!.values('x-user-id'), [], 'an unused credential is not forwarded')
 })
 
 t.test('an address suffices only where a route says so', async (t) => {

@@ -416,7 +416,7 @@ t.test('a drain finishes every stream that its GOAWAY names, and no later one', 
   const last = goaways[0]!.payload.readUInt32BE(0)
   t.ok(
     goaways.every(({ payload }) => payload.readUInt32BE(0) === last),
-    'what was said once holds',
+    'every GOAWAY names the same last stream',
   )
   t.ok(last >= 401 && last < next, `the last stream is ${last}`)
   const taken = Array.from({ length: (last + 1) / 2 }, (_, i) => 2 * i + 1)

@@ -84,7 +84,7 @@ routes: [{ path: /*, service: payments }]
       ...(tenant === undefined ? [] : [`X-Tenant-Id: ${tenant}`]),
     )
   t.equal((await as('ann', 'umbrella')).status, 200)
-  t.equal((await ask(gateway.port, 'GET /', PRO)).status, 200, 'of the same tenant, by key')
+  t.equal((await ask(gateway.port, 'GET /', PRO)).status, 200, 'the same tenant, from the key')
   const denied = await as('ben', 'umbrella')
   t.equal(denied.status, 429)
   t.match(problemOf(denied).detail, /of your tenant, tier free on payments, is used up/)
@@ -99,7 +99,7 @@ routes: [{ path: /*, service: payments }]
   t.equal(gateway.records.at(-1)?.status, 429, 'a key has the tenant that the configuration says')
   gateway.clock.now += 120_000
   await ask(gateway.port, 'GET /', PRO, 'X-Tenant-Id: another', 'X-User-Id: someone')
-  t.same(payments.received[length]!.values('x-tenant-id'), [], 'and what nobody has verified does not go on')
+  t.same(payments.received[length]!.values('x-tenant-id'), [], 'an unverified tenant is not forwarded')
   t.same(payments.received[length]!.values('x-user-id'), [])
 })
 
@@ -134,7 +134,11 @@ routes: [{ path: /*, service: payments }]
     'violated-policies': ['tenant-minute', 'tenant-minute-share'],
   })
   const alone = await as('ann')
-  t.equal(alone.header('ratelimit-policy'), '"tenant-minute";q=4;w=60', 'who has no tenant has all of it')
+  t.equal(
+    alone.header('ratelimit-policy'),
+    '"tenant-minute";q=4;w=60',
+    'a consumer without a tenant has all of it',
+  )
   t.equal(alone.header('ratelimit'), '"tenant-minute";r=3;t=60')
 })
 

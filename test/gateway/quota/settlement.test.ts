@@ -163,7 +163,7 @@ routes:
   const again = await opened(gateway.port, '/room')
   again.terminate()
   await gateway.recorded(4)
-  t.same(await used(gateway, 0), [0], 'nor does one that is cut')
+  t.same(await used(gateway, 0), [0], 'a tunnel that is cut holds no slot')
 })
 
 t.test('a listed status gives the whole charge back, and a cost header corrects it', async (t) => {
@@ -345,7 +345,7 @@ routes:
   const { responses } = await rawExchange(gateway.port, rawRequest('GET /x'))
   t.match(JSON.parse(responses[0]!.body), { status: 429, 'violated-policies': ['minute'] })
   t.equal(responses[0]!.header('ratelimit-policy'), '"minute";q=3;w=60', 'callers do not see it')
-  t.equal(gateway.candidates.length, 5, 'what the live limit denies is counted, too')
+  t.equal(gateway.candidates.length, 5, 'requests that the live limit denies are counted, too')
   for (const { socket } of [first, second, fourth]) socket.destroy()
 })
 

@@ -183,6 +183,6 @@ t.test('a request that passes is explained with the available upstreams', async 
   t.match(
     await ask('GET', '/paymens/1'),
     { status: 404, upstreams: null },
-    'of what does not get there, nothing',
+    'no upstreams for a request that does not get there',
   )
 })

@@ -99,12 +99,12 @@ t.test("costs are the route's current ones, and those that the client or the ups
     return passed
   }
   t.equal(passes(of(', cost: 5'), {}), 2)
-  t.equal(passes(of(', refund_on: [5xx]'), { status: 503 }), 50, 'what failed is given back')
+  t.equal(passes(of(', refund_on: [5xx]'), { status: 503 }), 50, 'a failed request is refunded')
   t.equal(passes(of(', refund_on: [5xx]'), { status: 200 }), 10)
   t.equal(passes(of(', cost_header: x-cost'), { cost: 3 }), 4, 'the fourth is allowed, and goes into debt')
   const costs = ', cost: { header: x-cost, default: 1, max: 4, consumers: [alice] }'
   t.equal(passes(of(costs), { cost: 5 }), 2, 'at most the most')
-  t.equal(passes(of(costs), { cost: 5, consumer: 'bob' }), 10, 'who is not trusted')
+  t.equal(passes(of(costs), { cost: 5, consumer: 'bob' }), 10, 'an untrusted consumer')
 })
 
 t.test('a slot is held from the beginning to the end of a request, however long', async (t) => {
@@ -134,7 +134,7 @@ t.test('levels count: by address, by tenant', async (t) => {
     [false, false, true],
   )
   t.same([from('192.0.2.2', 'd', 'acme'), from('192.0.2.2', 'e', 'acme')], [false, true])
-  t.equal(from('192.0.2.3', 'e'), false, 'of no tenant')
+  t.equal(from('192.0.2.3', 'e'), false, 'without a tenant')
 })
 
 t.test("a replay against the same limits repeats the limiter's decisions", async (t) => {

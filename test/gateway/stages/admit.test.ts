@@ -319,7 +319,7 @@ t.test('while the gateway is overloaded, the lowest tiers are shed, and charged 
     sheds: (rank: number) => (rank < 2 ? ('event_loop' as const) : undefined),
   }
   const gateway = await startGateway(t, yamlFor(upstream.origin, 'on_failure: open'), { overload })
-  t.equal((await send(gateway, request('free'))).status, 200, 'nobody asks while there is no pressure')
+  t.equal((await send(gateway, request('free'))).status, 200, 'not asked while there is no pressure')
   overload.pressure = 0.5
   for (const tier of ['free', 'pro'] as const) {
     const refused = await send(gateway, request(tier))

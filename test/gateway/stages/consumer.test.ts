@@ -144,7 +144,7 @@ t.test('an identity header is believed from the configured addresses, and else i
     'ip',
   ])
   const narrower = withConsumers([header(', from: [192.0.2.7]'), IP].join('\n'), proxies)
-  t.same(who(narrower, '192.0.2.7'), alice, 'what it says itself goes first')
+  t.same(who(narrower, '192.0.2.7'), alice, 'its own header comes first')
   t.same(who(narrower, '10.1.2.3'), ['10.1.2.3', undefined, 'ip'])
 
   const loopback = withConsumers(header(''), 'listen: 127.0.0.1:0')

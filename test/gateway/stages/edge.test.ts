@@ -260,7 +260,7 @@ t.test('each CDN names the address in its own header, which only trusted proxies
     t.same(
       stranger.headers.forward,
       cdn.startsWith('{ preset') ? ['CF-Connecting-IP', '1.1.1.1'] : [],
-      'nor passed on',
+      'it is not forwarded',
     )
   }
 })

@@ -366,7 +366,7 @@ routes: [{ path: /*, service: a }]
     policy.candidate === undefined
       ? Promise.reject(new Error('broken'))
       : createMemoryLimiter().take(service, policy, consumer, cost)
-  t.equal(ask({ take: failing }), undefined, 'nor does it harm when it fails')
+  t.equal(ask({ take: failing }), undefined, 'a failing candidate does no harm')
 })
 
 t.test('a decision without the store shows no quota', async (t) => {

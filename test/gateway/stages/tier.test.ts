@@ -98,7 +98,7 @@ t.test('a source is asked when neither assignment nor credential has a tier', as
   const one = sourceOf('billing', { tier: 'enterprise', tenant: 'acme-group' }, false)
   const { x, waited } = await resolved([one.source])
   t.match(x, { tier: 2, tierFrom: 'source', tierSource: 'billing', tierStale: false, tenant: 'acme-group' })
-  t.equal(waited, false, 'what is known is not waited for')
+  t.equal(waited, false, 'a known tier is not waited for')
   t.match((await resolved([one.source], {}, 'free')).x, {
     tier: 0,
     tierFrom: 'assignment',
@@ -131,7 +131,7 @@ t.test('a source is also asked for a missing tenant, which changes nothing else'
   t.match(x, { tier: 0, tenant: 'their-own' }, 'a tenant of the credential stays')
   t.equal(telling.asked.length, 2)
   await resolved([telling.source], { tenant: 'their-own' }, 'enterprise')
-  t.equal(telling.asked.length, 2, 'who has both is not asked for')
+  t.equal(telling.asked.length, 2, 'a consumer with both is not looked up')
 })
 
 t.test('an unknown tier of a source counts as none, and is reported', async (t) => {

@@ -63,7 +63,7 @@ t.test('130 idle WebSockets of one address take no connection from requests of o
     gateway.upstreams.describe().map(({ in_flight, tunnels }) => [in_flight, tunnels > 0]),
     [[0, true]],
   )
-  t.strictSame(statuses(await open(t, gateway, 1)), [101], 'nor a tunnel')
+  t.strictSame(statuses(await open(t, gateway, 1)), [101], 'and no tunnel')
 })
 
 t.test('one address or consumer has a quarter of the tunnels, and others find theirs', async (t) => {
@@ -76,7 +76,7 @@ t.test('one address or consumer has a quarter of the tunnels, and others find th
   })
   const [first] = await open(t, gateway, 2, ATTACKER)
   const refused = await rawExchange(gateway.port, handshake('/room', { 'X-User-Id': undefined }))
-  t.equal(refused.responses[0]?.status, 101, 'of another address')
+  t.equal(refused.responses[0]?.status, 101, 'from another address')
   t.strictSame(statuses(await open(t, gateway, 1, ATTACKER)), [429])
   t.strictSame(told, ['both 127.0.0.2'])
   t.match(

@@ -101,7 +101,7 @@ t.test('a response is compressed as the client asks, and says so', async (t) => 
     t.equal(answer.header('etag'), 'W/"v1"', 'strong no more')
     t.equal(answer.header('content-length'), undefined)
     t.equal(answer.header('accept-ranges'), undefined)
-    t.equal(answer.header('cache-control'), 'public, max-age=60', 'what caches are told is left alone')
+    t.equal(answer.header('cache-control'), 'public, max-age=60', 'Cache-Control stays as it is')
     t.equal(answer.header('last-modified'), 'Tue, 24 Nov 2026 10:00:00 GMT')
     await gateway.recorded(gateway.records.length)
     t.equal(gateway.records.at(-1)!.bytesOut, answer.size, 'the record has the bytes that went out')

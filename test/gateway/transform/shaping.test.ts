@@ -106,7 +106,7 @@ routes:
   t.equal(served.header('content-type'), 'text/x')
   t.equal(served.header('link'), '</style>; rel=preload')
   t.equal(served.header('x-for'), 'alice')
-  t.equal(served.header('cache-control'), 'public, max-age=60', 'what caches are told is left alone')
+  t.equal(served.header('cache-control'), 'public, max-age=60', 'Cache-Control stays as it is')
   t.equal(served.header('etag'), '"v1"')
 
   await ask(gateway.port, 'GET /', 'X-User-Id: alice')
@@ -119,7 +119,7 @@ routes:
 
   const unknown = await ask(gateway.port, 'GET /', `X-User-Id: ${'x'.repeat(300)}`)
   t.equal(unknown.status, 401)
-  t.equal(unknown.header('x-for'), undefined, 'a field that names somebody who is not known is left out')
+  t.equal(unknown.header('x-for'), undefined, 'a field with an unknown consumer is left out')
 })
 
 t.test('a lower-case name is never read from the environment, an upper-case one is', async (t) => {
@@ -191,7 +191,11 @@ routes:
   t.notMatch(head.text, 'ok')
   const upload = await ask(gateway.port, 'POST /robots.txt', 'Content-Length: 5')
   t.equal(upload.header('connection'), 'close', 'a body that is not there yet is not waited for')
-  t.equal((await ask(gateway.port, 'DELETE /status')).status, 401, 'that is of the route for everything else')
+  t.equal(
+    (await ask(gateway.port, 'DELETE /status')).status,
+    401,
+    'other requests take the route for everything else',
+  )
 
   await gateway.recorded(7)
   t.equal(site.received(), 0)
@@ -338,7 +342,7 @@ routes:
     'content-encoding': 'gzip',
   })
   t.equal(gunzipSync(Buffer.from(served.body, 'latin1')).toString(), '[1,2,3]')
-  t.equal(served.trailers?.['x-sum'], '6', 'what comes behind a compressed body is kept')
+  t.equal(served.trailers?.['x-sum'], '6', 'trailers of a compressed body are kept')
   t.equal(payments.received[0]!.url, '/v2/a')
   await eventually('the copy is there', () => gateway.mirrored.length === 1)
   t.match(marketing.received[0], { method: 'POST', url: '/v2/a', body: '{}' })

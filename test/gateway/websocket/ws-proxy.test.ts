@@ -90,7 +90,7 @@ t.test('http-proxy has the internals that the gateway uses', async (t) => {
       const { target } = await deaf(t)
       const { request, inTime } = await lend(t, { target })
       t.ok(inTime, 'proxyReqWs is emitted before ws() returns')
-      t.type(request.removeAllListeners, 'function', 'what it brings is a ClientRequest')
+      t.type(request.removeAllListeners, 'function', 'it brings a ClientRequest')
     },
   )
 
@@ -115,7 +115,11 @@ t.test('http-proxy has the internals that the gateway uses', async (t) => {
       const { request } = await lend(t, { target })
       for (const event of ['upgrade', 'response', 'error'])
         t.equal(request.listenerCount(event), 1, `for ${event}`)
-      t.equal(request.listeners('upgrade')[0]!.length, 3, 'that for upgrade takes answer, socket and head')
+      t.equal(
+        request.listeners('upgrade')[0]!.length,
+        3,
+        'the upgrade listener takes answer, socket and head',
+      )
     },
   )
 

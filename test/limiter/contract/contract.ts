@@ -132,7 +132,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
       subject.clock -= back
       const denied = await subject.limiter.take(service, policy, 'alice', 1)
       t.notOk(denied.allowed, `window ${windowMs} ms, back by ${back} ms`)
-      t.ok(denied.retryMs > 0 && denied.retryMs <= back + 2 * windowMs, 'and nobody waits longer than that')
+      t.ok(denied.retryMs > 0 && denied.retryMs <= back + 2 * windowMs, 'the wait is no longer than that')
     }
   })
 
@@ -176,7 +176,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
       (await subject.limiter.usage(service, policy, id, levels(byAddress))).map(({ used }) => used)
     for (let i = 0; i < 2; i++) t.ok((await take(true)).allowed)
     t.notOk((await take(true)).allowed)
-    t.same(await used(false), [0, 0, 2], 'what is counted by address is of everybody behind it')
+    t.same(await used(false), [0, 0, 2], 'the count by address includes everybody behind it')
     t.ok((await take(false)).allowed)
     t.same(await used(true), [2, 2, 3])
     await subject.limiter.reset(service, id, true)
@@ -207,7 +207,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.same(await used(at('192.0.2.1')), [4, 4, 3, 4, 4], 'a denied request took nothing anywhere')
     t.same(await used(), [4, 4], 'without knowing the caller: what is by consumer and by service')
     const other = { ip: '192.0.2.9', tenant: undefined, route: '/other' }
-    t.same(await used(other), [4, 4, 0, 0, 0], 'nobody else has spent the rest')
+    t.same(await used(other), [4, 4, 0, 0, 0], 'the other address, tenant and route have spent nothing')
   })
 
   t.test(`${name}: a consumer without a tenant counts alone, apart from a tenant of that name`, async (t) => {
@@ -219,7 +219,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.ok(await take('acme', undefined))
     t.notOk(await take('acme', undefined))
     t.ok(await take('alice', 'acme'))
-    t.notOk(await take('bob', 'acme'), 'who shares the tenant shares the quota')
+    t.notOk(await take('bob', 'acme'), 'consumers of a tenant share its quota')
     t.ok(await take('carol', undefined))
   })
 
@@ -248,7 +248,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     await subject.limiter.settle(second.charge, 0, 'renew')
     subject.clock += 8_000
     await subject.expire()
-    t.ok((await take()).allowed, 'the third has lapsed: nobody gave it back')
+    t.ok((await take()).allowed, 'the third slot has lapsed: it was not given back')
     t.notOk((await take()).allowed, 'the second was renewed')
   })
 

@@ -191,7 +191,7 @@ t.test('the gateway needs only the rights that docs/limits.md names', { skip }, 
   t.same(await lastUsed.read([id]), [1])
   await lastUsed.forget(id)
   await keys.set('next', undefined)
-  t.equal(await redis.client.hlen('keys:{keys}'), 0, 'what has ended is swept')
+  t.equal(await redis.client.hlen('keys:{keys}'), 0, 'ended entries are swept')
   t.match(await redis.client.info('clients'), /pubsub_clients:2/)
   t.same(lines, [])
   t.same(

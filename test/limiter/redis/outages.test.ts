@@ -72,7 +72,7 @@ t.test(
     const { redis, limiter } = await open(t)
     t.equal((await limiter.take(service, policy, 'alice', 7)).decidedBy, 'store')
     await outage(t, limiter, redis.stop, redis.restart)
-    t.equal(await used(limiter, 'alice'), 0, 'what the restart lost is lost')
+    t.equal(await used(limiter, 'alice'), 0, 'counts lost by the restart stay lost')
   },
 )
 
@@ -131,5 +131,5 @@ t.test('a network delay of 150 ms: late decisions are not charged', async (t) =>
       proxy.delayThere = 0
     },
   )
-  t.equal(await used(limiter, 'alice'), 0, 'what arrives too late is not charged')
+  t.equal(await used(limiter, 'alice'), 0, 'late decisions are not charged')
 })

@@ -239,7 +239,7 @@ t.test(
     t.same(await take(1, 1), [NOW, 1, 0b01, 4, 60_000, 0], 'one that passes: binding 0, 4 left')
     const denied = (wait: number) => [0b1_0000, 0, 60_000, wait, 0, 60_000, 5, 0, 4, 60_000, 0, 0]
     t.same(await take(3, 2), [NOW, 2, 0b01, 0, 60_000, 0, ...denied(84_000)], 'two of three')
-    t.same(await take(2, 1), [NOW, 0, ...denied(72_000)], 'none of two')
+    t.same(await take(2, 1), [NOW, 0, ...denied(72_000)], 'none of two passes')
   },
 )
 

@@ -39,7 +39,7 @@ t.test(
     await redis.stop()
     const during = await traffic(limiter, 200)
     t.ok(during.every(({ decision }) => decision.allowed))
-    t.ok(slowest(during) < SLOWEST, 'nobody waits for the timeout')
+    t.ok(slowest(during) < SLOWEST, 'no decision waits for the timeout')
     await redis.restart()
     while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
   },

@@ -164,7 +164,7 @@ t.test('a search by consumer finds its latest denial, or else its latest request
   kept.keep(record({ ...of('ann-5', 'ann', 5), status: 502, error: 'upstream_refused' }))
   kept.keep(record(of('ann-6', 'ann', 6)))
   const idOf = (consumer: string, service?: string) => kept.find({ consumer, service })?.decision.request_id
-  t.equal(idOf('bob'), 'bob-2', 'what passed since then is not why somebody is limited')
+  t.equal(idOf('bob'), 'bob-2', 'a later request that passed does not explain a denial')
   t.equal(idOf('ann'), 'ann-6')
   t.equal(idOf('bo'), undefined, 'the whole name')
   t.equal(idOf('bob', 'payments'), 'bob-2')

@@ -118,7 +118,7 @@ t.test('OpenMetrics names counters without _total, and a bucket shows its trace'
     /^# TYPE a_counter counter\na_counter_total{http_route="\/a",tidegate_tier="free",code="200"} 3$/m,
   )
   t.match(text, /le="1"} 1 # {trace_id="a{32}",span_id="b{16}"} 0.25 \d{10}(\.\d+)?$/m)
-  t.equal(text.match(/trace_id/g)?.length, 1, 'that of a request that nobody recorded leads nowhere')
+  t.equal(text.match(/trace_id/g)?.length, 1, 'an unrecorded trace would lead nowhere')
   t.notMatch(await formatMetrics(views), /trace_id/, 'the plain format has none')
 })
 

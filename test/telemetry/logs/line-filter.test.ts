@@ -34,6 +34,6 @@ t.test('errors are kept up to a bound a second, and a report says how many were 
   now += 1000
   t.equal(kept(2), 2)
   filter.close()
-  t.strictSame(floods, [7], 'told at the end, too')
+  t.strictSame(floods, [7], 'reported at the end, too')
   t.equal(filter.leftOut().max_errors, 7)
 })

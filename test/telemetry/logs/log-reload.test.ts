@@ -24,6 +24,6 @@ t.test('the outcome of a reload is logged at a level that matches its importance
   }
   t.equal(levelOf({ result: 'rejected' }), 'error')
   t.equal(levelOf({ result: 'applied' }), 'info')
-  t.equal(levelOf({ repaired: true }), 'info', 'who repaired a file wants to know that it is good')
+  t.equal(levelOf({ repaired: true }), 'info', 'a repaired file is confirmed')
   t.equal(levelOf({}), 'debug')
 })

@@ -82,7 +82,7 @@ t.test('the current window is the last 30 to 60 seconds', async (t) => {
     return [from - START, to - START]
   }
   record({ decision: DENIED })
-  t.strictSame(span(), [0, 0], 'of the time before it began nothing is known')
+  t.strictSame(span(), [0, 0], 'nothing is known of the time before it began')
   pass(WINDOW_MS - 1)
   record({ decision: DENIED })
   pass(2)
@@ -142,7 +142,7 @@ t.test('a flood of new consumers takes no more memory, and frequent ones are sti
   t.ok(sketch.floor <= sketch.total / COUNTERS)
   const keys = sketch.entries.map(({ key }) => key)
   t.ok(keys.every((key) => key.length <= 128))
-  t.equal(new Set(keys).size, COUNTERS, 'long ids that begin alike are told apart')
+  t.equal(new Set(keys).size, COUNTERS, 'long ids with the same beginning are distinct')
 })
 
 t.test('services and tiers beyond the bound are not counted, and the answer says so', async (t) => {
@@ -158,6 +158,6 @@ t.test('services and tiers beyond the bound are not counted, and the answer says
   t.equal(top.read({ by: 'limited' }).missed, 100)
   pass(2 * WINDOW_MS)
   for (let tier = 1000; tier < 1100; tier++) record({ route, tier, decision: DENIED })
-  t.equal(rows('limited').length, 100, 'what is over makes room')
+  t.equal(rows('limited').length, 100, 'expired entries make room')
   t.equal(top.read({ by: 'limited' }).missed, 0)
 })

@@ -104,7 +104,7 @@ async function badly(t: Test, url: string, requests = 200) {
   for (let i = 0; i < requests; i++) request(tracing)
   await eventually('they are given up', () => tracing.counts().dropped.export === requests)
   t.equal(tracing.counts().sent, 0)
-  t.equal(warned.length, 1, 'told once a minute')
+  t.equal(warned.length, 1, 'logged once a minute')
   t.match(warned[0], /spans could not be sent and are lost/)
   t.notMatch(warned[0], /s3cret/)
   // The end does not wait forever.
@@ -146,7 +146,7 @@ t.test('the file and the environment set where spans go', async (t) => {
   const endpoint = (telemetry: object, env: NodeJS.ProcessEnv = {}) =>
     tracesEndpoint(telemetry as never, readOtelEnvironment(env))
   const otlp = { url: 'http://c:4318', headers: { Authorization: 'one' }, interval: 1000 }
-  t.equal(endpoint({}), undefined, 'nowhere, as nobody asks')
+  t.equal(endpoint({}), undefined, 'nowhere unless configured')
   t.equal(endpoint({ otlp }), undefined, 'metrics alone ask for no traces')
   t.match(endpoint({ traces: {} }), { url: 'http://127.0.0.1:4318/v1/traces', headers: {} })
   t.match(endpoint({ otlp, traces: {} }), {
@@ -155,7 +155,7 @@ t.test('the file and the environment set where spans go', async (t) => {
   })
   const elsewhere = endpoint({ otlp, traces: { url: 'https://d/x' } })
   t.match(elsewhere, { url: 'https://d/x' })
-  t.same(elsewhere!.headers, {}, 'a secret of one collector is not told to another')
+  t.same(elsewhere!.headers, {}, "a collector does not get another's secret")
 
   const env = {
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://e:4318/base',

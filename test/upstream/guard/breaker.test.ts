@@ -63,7 +63,7 @@ t.test('closed: opens when most are slow, though they succeed', async (t) => {
   t.equal(one.state(0), 'open')
   const never = breaker({ slowMs: Number.POSITIVE_INFINITY })
   send(never, 100, 0, { ms: 1e9 })
-  t.equal(never.state(0), 'closed', 'where slow is 0, nothing is')
+  t.equal(never.state(0), 'closed', 'with slow: 0 nothing is slow')
 })
 
 t.test('failures older than the window do not count', async (t) => {
@@ -86,7 +86,7 @@ t.test('half open: the probes decide', async (t) => {
   for (const epoch of epochs) well.outcome(epoch, false, 10, 5_100)
   t.equal(well.state(5_100), 'closed')
   send(well, 19, 5_100, { error: true })
-  t.equal(well.state(5_100), 'closed', 'what was before is forgotten')
+  t.equal(well.state(5_100), 'closed', 'earlier failures are forgotten')
 
   const ill = opened(0)
   send(ill, 1, 5_000, { error: true })
@@ -107,7 +107,7 @@ t.test('half open: after a reload to fewer probes it sends new ones', async (t) 
   t.equal(one.state(5_000), 'half_open')
   one.outcome(late, true, 10, 5_001)
   t.equal(send(one, 3, 5_001), 3)
-  t.equal(one.state(5_001), 'closed', 'what was sent before says nothing')
+  t.equal(one.state(5_001), 'closed', 'earlier probes do not count')
 })
 
 t.test('half open: a probe that ends without an outcome makes room for another', async (t) => {
@@ -168,10 +168,10 @@ t.test('half open: for a second the probes are for the highest class that asked 
   t.equal(one.enter(1, 5_000), -1)
   t.ok(one.enter(2, 5_000) > 0, 'enterprise probes')
   t.equal(one.enter(0, 5_999), -1)
-  t.ok(one.enter(0, 6_000) > 0, 'in the end anybody does')
+  t.ok(one.enter(0, 6_000) > 0, 'in the end any class may probe')
 
   const alone = opened(0)
-  t.ok(alone.enter(0, 5_000) > 0, 'nobody else was there')
+  t.ok(alone.enter(0, 5_000) > 0, 'no other class asked')
 })
 
 t.test('a response that breaks off counts as a failure when that is known', async (t) => {

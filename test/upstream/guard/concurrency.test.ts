@@ -90,7 +90,7 @@ t.test('each class may fill more of the limit than the one below, and the highes
   t.notOk(limit.enter(0, 3), 'a place that is given back goes to the last class first')
   t.ok(limit.enter(2, 3))
   const one = new ConcurrencyLimit({ initial: 1, min: 1, max: 1 })
-  t.ok(one.enter(0, 3), 'where there is one place only, anybody may have it')
+  t.ok(one.enter(0, 3), 'any class may have a single place')
 })
 
 t.test('a reload changes the bounds and keeps what was learned', async (t) => {

@@ -383,7 +383,7 @@ t.test('a response to HEAD, a 204 and a 304 end with their head, whatever it say
     [Buffer.from('HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nContent-Length: 6\r\nX: y\r\n\r\n')],
     'GET',
   )
-  t.same(two.heads, [[304, 'X', 'y']], 'which of two lengths is true nobody can say')
+  t.same(two.heads, [[304, 'X', 'y']], 'either of two lengths may be the true one')
 })
 
 t.test('a 100 that nobody asked for and empty lines before a head are skipped', async (t) => {

@@ -164,7 +164,7 @@ t.test('a reload keeps known health, follows new settings, and stops removed che
   a.answer = good
   await eventually('it is back', () => of(a.origin).state === 'serving')
   await eventually('more checks', () => a.requests.length > seen + 3)
-  t.ok(b.requests.length <= before + 1, 'the one that was dropped is checked no more')
+  t.ok(b.requests.length <= before + 1, 'the removed upstream is not checked any more')
   a.answer = status(503)
   await eventually('it is left out', () => of(a.origin).state === 'unhealthy')
   upstreams.retain(
@@ -228,7 +228,11 @@ t.test('an ejected, unreachable upstream is back once its checks pass', APART, a
   lose('failed')
   const seen = a.requests.length
   await eventually('more checks', () => a.requests.length > seen + 4)
-  t.match(of(a.origin), { state: 'ejected', ejections: 2 }, 'what fails on requests may well pass its checks')
+  t.match(
+    of(a.origin),
+    { state: 'ejected', ejections: 2 },
+    'an upstream that fails requests may pass its checks',
+  )
 })
 
 t.test('gateways that start together do not check together', async (t) => {

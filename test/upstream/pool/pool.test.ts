@@ -190,7 +190,7 @@ t.test('waiting requests go first to an upstream whose ejection is over', async 
   t.equal(upstreams.pick(service()), 'busy')
   clock.now += 5_000
   t.equal(upstreams.pick(service()), 'busy', 'the next one finds that it is back')
-  t.strictSame(went, [out], 'and leaves it to the one in front')
+  t.strictSame(went, [out], 'it leaves it to the request in front')
 })
 
 t.test('services that name the same address have separate connections and state', async (t) => {
@@ -226,7 +226,7 @@ t.test('an upstream drained by hand gets nothing until it is restored', async (t
   )
   upstreams.retain(snapshot)
   upstreams.setState('api', B, 'drained')
-  t.equal(upstreams.pick(service()), 'drained', 'all of them is nobody')
+  t.equal(upstreams.pick(service()), 'drained', 'all upstreams are drained')
   t.match(
     upstreams.setState('api', '127.0.0.1:9001', 'serving'),
     { address: A, state: 'serving' },
@@ -304,7 +304,7 @@ t.test('one caller leaves connections to others, and they do not wait behind it'
   }
   t.equal(upstreams.othersWait(service(), 'a'), true)
   const b = fill('b')
-  t.strictSame(went, ['b'], 'the one who waits goes first')
+  t.strictSame(went, ['b'], 'the waiting request goes first')
   t.equal(b.length, 3)
   t.match([...shares.all()], [{ name: 'connections', service: 'api', total: 32, refused: { caller: 1 } }])
   end(a.pop()!)
@@ -403,7 +403,7 @@ t.test('a reload', async (t) => {
     const before = upstreams.begun(target)
     const next = snapshotWith({ api: [A] }, ', max_connections: 1')
     upstreams.retain(next)
-    t.equal(upstreams.pick(api(next)), 'busy', 'what is under way counts')
+    t.equal(upstreams.pick(api(next)), 'busy', 'requests in flight count')
     t.equal(before.closed, false)
     upstreams.ended(target, 'well')
     t.not(upstreams.begun(upstreams.pick(api(next)) as Target), before)

@@ -166,7 +166,7 @@ t.test('one caller leaves room in the queue for others', async (t) => {
   t.equal(push('d', 1_000, 'd', 80), undefined, 'until it is full')
   t.equal(queue.length, 80)
   const { push: few } = queueOf()
-  t.ok(few('1', 1_000, 'a', 2) && few('2', 1_000, 'a', 2), 'of a few places one has all')
+  t.ok(few('1', 1_000, 'a', 2) && few('2', 1_000, 'a', 2), 'one caller may have all of a few places')
   t.notOk(few('3', 1_000, 'a', 2))
 })
 
