@@ -1,4 +1,4 @@
-// Tests src/admin/routes/{key-request,wait-for-keys}.ts src/admin/store-down.ts
+// Tests src/admin/routes/key-request.ts src/admin/store-down.ts
 import t from 'tap'
 import { digestOf, isKey } from '../../../src/credentials/key-format.js'
 import type { StoredKey } from '../../../src/fleet/api-keys.js'

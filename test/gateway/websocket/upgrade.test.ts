@@ -1,4 +1,4 @@
-// Tests src/gateway/websocket/tunnel.ts
+// Tests src/gateway/websocket/{tunnel,upgrades}.ts
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'

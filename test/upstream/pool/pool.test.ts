@@ -1,4 +1,4 @@
-// Tests src/upstream/pool/{connections,endpoint,transitions}.ts
+// Tests src/upstream/pool/{connections,endpoint,groups,transitions}.ts
 import t from 'tap'
 import type { Service } from '../../../src/config/snapshot/snapshot.js'
 import { createShares, give } from '../../../src/shares.js'
