@@ -10,7 +10,7 @@ for (const target of TARGETS) {
   })
 }
 
-t.test('npm run fuzz', async (t) => {
+t.test('npm run fuzz runs one target from a seed, and says that all held', async (t) => {
   const script = fileURLToPath(new URL('../../dist-test/fuzz/run.js', import.meta.url))
   const fuzz = (...args: string[]) => spawnSync(process.execPath, [script, ...args], { encoding: 'utf8' })
 
