@@ -51,7 +51,7 @@ export function checkClaims(claims: Claims, issuer: TokenIssuer, now: number): C
     ['iat', iat],
   ] as const) {
     if (time === undefined) continue
-    if (!isTime(time)) return bad(`its ${name} is no time`)
+    if (!isTime(time)) return bad(`its ${name} is not a time`)
     const early = time * 1000 - now
     if (early > issuer.leewayMs) return bad(`its ${name} is ${seconds(early)} from now`)
   }

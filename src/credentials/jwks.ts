@@ -117,7 +117,7 @@ export function createJwks(options: JwksOptions): Jwks {
   function look(algorithm: TokenAlgorithm, kid: string | undefined): FoundKeys {
     if (keys === undefined)
       return unavailable(
-        failures === 0 ? 'its keys are not there yet' : `its keys could not be fetched: ${failed}`,
+        failures === 0 ? 'its keys are not loaded yet' : `its keys could not be fetched: ${failed}`,
       )
     const found: VerificationKey[] = []
     for (const key of keys.values())
@@ -152,7 +152,7 @@ export function createJwks(options: JwksOptions): Jwks {
       if (!mayCome) return found
       const due = keys !== undefined && now() - triedAt >= COOLDOWN_MS
       if (underWay === undefined && !due) return found
-      if (waiting >= MAX_WAITING) return unavailable('too many wait for its keys')
+      if (waiting >= MAX_WAITING) return unavailable('too many requests wait for its keys')
       waiting++
       return refresh().then(() => {
         waiting--

@@ -111,7 +111,7 @@ export function createJwtVerifier<T extends object>(
     if (typeof unproven === 'string') return reject('none', unproven)
     const { iss } = unproven.claims
     const issuer = typeof iss === 'string' ? known.get(iss) : undefined
-    if (issuer === undefined) return reject('none', `nobody here knows its issuer ${shown(iss)}`)
+    if (issuer === undefined) return reject('none', `its issuer ${shown(iss)} is not configured`)
     const problem = problemOf(unproven, issuer.settings)
     if (problem !== undefined) return problem
     const found = issuer.keys.find(...asked(unproven))

@@ -81,14 +81,14 @@ const MEMBERS: Readonly<Record<string, readonly string[]>> = {
  * @returns a text that says why the key is not used
  */
 export function readJwk(jwk: unknown): { readonly key: VerificationKey; readonly print: string } | string {
-  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return 'is no object'
+  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return 'is not an object'
   const { kty, kid, alg, use, key_ops: ops, ...members } = jwk as Record<string, unknown>
   const names = typeof kty === 'string' && Object.hasOwn(MEMBERS, kty) ? MEMBERS[kty]! : undefined
-  if (names === undefined) return 'is of a kind that is not used here'
+  if (names === undefined) return 'is of an unsupported kind'
   if (use !== undefined && use !== 'sig') return 'is not for signatures'
   if (ops !== undefined && !(Array.isArray(ops) && ops.includes('verify'))) return 'is not for signatures'
-  if (alg !== undefined && typeof alg !== 'string') return 'has an alg that is no text'
-  if (kid !== undefined && (typeof kid !== 'string' || kid.length > 256)) return 'has a kid that is no text'
+  if (alg !== undefined && typeof alg !== 'string') return 'has an alg that is not text'
+  if (kid !== undefined && (typeof kid !== 'string' || kid.length > 256)) return 'has a kid that is not text'
   const picked: JsonWebKey = { kty: kty as string }
   for (const name of names) {
     if (typeof members[name] !== 'string') return `has no ${name}`
@@ -98,7 +98,7 @@ export function readJwk(jwk: unknown): { readonly key: VerificationKey; readonly
   try {
     key = createPublicKey({ key: picked, format: 'jwk' })
   } catch {
-    return 'is no valid key'
+    return 'is not a valid key'
   }
   const weakness = weaknessOf(key)
   if (weakness !== undefined) return weakness
@@ -110,6 +110,6 @@ export function readJwk(jwk: unknown): { readonly key: VerificationKey; readonly
 
 /** Shortens and quotes a value from a client, for a log line. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'that is not there'
+  const text = JSON.stringify(value) ?? 'none'
   return text.length > 80 ? `${text.slice(0, 80)}…` : text
 }

@@ -124,7 +124,7 @@ function outOfTime(list: InnerList, settings: SignatureSettings, now: number): N
   if (expires !== undefined && typeof expires !== 'number') return malformed('expires is no whole number')
   const age = now - created * 1000
   if (age < -settings.leeway)
-    return { detail: 'The signature is of the future.', cause: `created in ${-age} ms` }
+    return { detail: 'The signature was created in the future.', cause: `created in ${-age} ms` }
   const old = age > settings.maxAge + settings.leeway
   if (old || (expires !== undefined && now > expires * 1000 + settings.leeway))
     return { detail: 'The signature is too old.', cause: old ? `created ${age} ms ago` : 'expired' }
@@ -160,7 +160,7 @@ export function signatureBase(request: SignedRequest, list: InnerList): string |
     seen.add(name)
     const value = component(request, name)
     if (value === undefined) {
-      const detail = `The signature covers ${name}, which is not there or does not get here.`
+      const detail = `The signature covers ${name}, which is missing or does not reach the gateway.`
       return { detail, cause: `covers ${name}` }
     }
     base += `${text}: ${value}\n`

@@ -40,8 +40,8 @@ function headerProblem({ alg, crit, b64, kid, typ, enc }: Json): string | undefi
   if (b64 !== undefined) return 'its header has b64'
   if (enc !== undefined) return 'it is encrypted (JWE)'
   if (kid !== undefined && (typeof kid !== 'string' || kid.length > 256))
-    return 'its kid is no text of 256 characters'
-  return typ === undefined || typeof typ === 'string' ? undefined : 'its typ is no text'
+    return 'its kid is not text of at most 256 characters'
+  return typ === undefined || typeof typ === 'string' ? undefined : 'its typ is not text'
 }
 
 function readObject(encoded: string): Json | string {
@@ -55,7 +55,7 @@ function readObject(encoded: string): Json | string {
   } catch {
     return 'is not JSON'
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is no JSON object'
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is not a JSON object'
   return countKeys(value) === countWrittenKeys(text) ? (value as Json) : 'has a member twice'
 }
 

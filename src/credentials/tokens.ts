@@ -168,7 +168,7 @@ function readIdentity(
   signedWith: VerificationKey,
 ): TokenIdentity | string {
   const id = textAt(claims, settings.id)
-  if (id === undefined) return `its ${settings.id.name} is no id of 1 to 256 characters`
+  if (id === undefined) return `its ${settings.id.name} is not an id of 1 to 256 characters`
   const consumer = settings.idPrefix + id
   if (consumer.length > 256) return `its ${settings.id.name} is too long with id_prefix`
   return {

@@ -95,7 +95,7 @@ function createMessageReader(): (chunk: Buffer) => Buffer | undefined {
       const length = bytes.readUInt32BE(at + 1)
       const type = String.fromCharCode(bytes[at]!)
       const end = at + 1 + length
-      if (length < 4) throw new Error('a message has a length that is none')
+      if (length < 4) throw new Error('a message has an invalid length')
       if (Math.max(length, answer) > LONGEST_ANSWER)
         throw new Error(`an answer is longer than ${LONGEST_ANSWER} bytes`)
       if (end > bytes.length) {
@@ -103,7 +103,7 @@ function createMessageReader(): (chunk: Buffer) => Buffer | undefined {
         break
       }
       if (!SHAPES[type]?.(bytes.subarray(at + TYPE_AND_LENGTH, end)))
-        throw new Error(`a message of type ${JSON.stringify(type)} is malformed, or nobody expects it`)
+        throw new Error(`a message of type ${JSON.stringify(type)} is malformed or unexpected`)
       answer = type === 'Z' ? 0 : answer + (ASIDE.has(type) ? 0 : length)
       at = end
     }

@@ -43,7 +43,10 @@ export function listenTo(options: ListenOptions): Channel {
     if (closed || client !== current) return
     current = undefined
     destroy(client)
-    warn({ source, channel, error: why }, 'messages of changed tiers are not heard; ttl holds meanwhile')
+    warn(
+      { source, channel, error: why },
+      'the gateway misses messages about changed tiers; until it listens again, ttl decides',
+    )
     clearTimeout(timer)
     timer = setTimeout(begin, pause * (0.8 + 0.4 * random()))
     timer.unref()

@@ -40,7 +40,7 @@ export function openPostgres(options: PostgresOptions): Directory {
 
   async function open(): Promise<Pool> {
     const { default: pg } = await import('pg').catch((error: Error) => {
-      throw new Error(`the package pg is needed for PostgreSQL, and cannot be loaded: ${error.message}`)
+      throw new Error(`PostgreSQL needs the package pg, which cannot be loaded: ${error.message}`)
     })
     const { parseIntoClientConfig } = await import('pg-connection-string')
     // Done once: with sslrootcert this reads a file, which may be gone when the next connection is made.
@@ -114,7 +114,7 @@ export function openPostgres(options: PostgresOptions): Directory {
         const { rows, fields } = await client.query<Record<string, unknown>>(settings.query, [consumer])
         const columns = fields.map((field) => field.name)
         if (!columns.includes('tier')) {
-          throw new Error(`its query gives no column "tier", but ${columns.join(', ') || 'none'}`)
+          throw new Error(`its query returns no column "tier", but ${columns.join(', ') || 'none'}`)
         }
         return rows[0] && planOf(rows[0].tier, rows[0].tenant)
       } catch (error) {

@@ -89,7 +89,11 @@ export function createReach(source: string, log: Log, random: () => number = Mat
         probing = false
         pause = Math.min(2 * pause, LONGEST_PAUSE)
         askAgainAt = now + pause * (0.8 + 0.4 * random())
-        warn({ source, error: why }, 'the tier source still does not answer; the last known tiers hold', now)
+        warn(
+          { source, error: why },
+          'the tier source still does not answer; the last known tiers stay in force',
+          now,
+        )
         return
       }
       if (inVain.size < ENOUGH && failures < ENOUGH_OF_FEW) {
@@ -101,7 +105,7 @@ export function createReach(source: string, log: Log, random: () => number = Mat
       askAgainAt = now + pause * (0.8 + 0.4 * random())
       log.warn(
         { source, error: why },
-        'the tier source does not answer; the last known tiers hold, and nobody waits for it',
+        'the tier source does not answer; the last known tiers stay in force, and no request waits for it',
       )
     },
   }

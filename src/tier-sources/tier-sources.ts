@@ -4,14 +4,9 @@ import type { Config } from '../config/schema/schema.js'
 import type { Log } from '../log-throttle.js'
 import { createShares, type Shares } from '../shares.js'
 import { openHttp } from './http.js'
+import { createCounts, type PlanSource, type SourceCounts, type SourceState } from './plan-source.js'
 import { openPostgres } from './postgres.js'
-import {
-  createCounts,
-  createPlanSource,
-  type PlanSource,
-  type SourceCounts,
-  type SourceState,
-} from './source.js'
+import { createPlanSource } from './source.js'
 
 type Settings = Config['tier_sources']
 

@@ -47,7 +47,7 @@ for (const name of fixtures) {
 }
 
 t.test('a file of more than 1 MiB is not read', async (t) => {
-  const message = 'big.yaml:1:1: the file is larger than 1 MiB; take out what does not belong to it'
+  const message = 'big.yaml:1:1: the file is larger than 1 MiB; remove what does not belong in it'
   t.same(messagesFor(`#${' '.repeat(1024 * 1024)}`, 'big.yaml'), [message])
   // The limit is in bytes, not in characters.
   t.same(messagesFor(`#${'é'.repeat(512 * 1024)}`, 'big.yaml'), [message])

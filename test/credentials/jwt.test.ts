@@ -176,10 +176,10 @@ t.test('a token is valid within its time, give or take the leeway', async (t) =>
     [{ exp: 1e300 }, /no exp/],
     [{ nbf: NOW + 60 }, 'alice'],
     [{ nbf: NOW + 61 }, /its nbf is 61 s from now/],
-    [{ nbf: 'now' }, /its nbf is no time/],
+    [{ nbf: 'now' }, /its nbf is not a time/],
     [{ iat: NOW + 60 }, 'alice'],
     [{ iat: NOW + 61 }, /its iat is 61 s from now/],
-    [{ iat: null }, /its iat is no time/],
+    [{ iat: null }, /its iat is not a time/],
     [{ iat: undefined }, 'alice'],
   ]
   for (const [changes, expected, rejected = 'invalid'] of cases) {

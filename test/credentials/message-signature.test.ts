@@ -166,7 +166,7 @@ t.test('a signature must cover the required components', async (t) => {
   t.equal(only(digest, { hasBody: true, fields: { 'content-digest': 'sha-256=:AQ==:' } }), 'good')
   t.equal(
     only([...METHOD_AND_PATH, ['x-gone', '']]),
-    'The signature covers x-gone, which is not there or does not get here.',
+    'The signature covers x-gone, which is missing or does not reach the gateway.',
   )
   for (const name of ['@query-param', '@status', '@other', 'X-Upper'])
     t.match(only([...METHOD_AND_PATH, [name, '']]), /which is not there/, name)
@@ -195,10 +195,10 @@ t.test('a signature is valid from created for max_age, give or take the leeway',
       CREATED * 1000 + offset,
     )
   t.same([at(-30_000), at(330_000)], ['good', 'good'])
-  t.equal(at(-30_001), 'The signature is of the future.')
+  t.equal(at(-30_001), 'The signature was created in the future.')
   t.equal(at(330_001), 'The signature is too old.')
   t.equal(at(0, '', { leeway: 0 }), 'good')
-  t.equal(at(-1, '', { leeway: 0 }), 'The signature is of the future.')
+  t.equal(at(-1, '', { leeway: 0 }), 'The signature was created in the future.')
   t.equal(at(40_000, `;expires=${CREATED + 10}`), 'good')
   t.equal(at(40_001, `;expires=${CREATED + 10}`), 'The signature is too old.')
   t.match(at(0, ';expires="x"'), /not well-formed/)

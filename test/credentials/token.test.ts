@@ -37,8 +37,8 @@ t.test('a malformed token is an error that says why', async (t) => {
     ['a space in front', ` ${good}`, /not base64url/],
     ['one byte too long', written(HEADER, CLAIMS, 'A'.repeat(MAX_TOKEN)), /more than 8192/],
     ['no JSON', written('{"alg":"ES256"', CLAIMS), /header is not JSON/],
-    ['a list', written('["alg"]', CLAIMS), /header is no JSON object/],
-    ['null', written(HEADER, 'null'), /payload is no JSON object/],
+    ['a list', written('["alg"]', CLAIMS), /header is not a JSON object/],
+    ['null', written(HEADER, 'null'), /payload is not a JSON object/],
     ['a BOM', written(HEADER, `\ufeff${JSON.stringify(CLAIMS)}`), /payload is not JSON/],
     [
       'no UTF-8',

@@ -82,7 +82,7 @@ t.test('with a table in PostgreSQL', { skip: noPostgres }, async (t) => {
 
   t.test('a query without a tier column, or that fails, is an error that says so', async (t) => {
     await t.rejects(opened({ query: 'SELECT tenant AS x FROM plans WHERE consumer = $1' }).look('acme'), {
-      message: 'its query gives no column "tier", but x',
+      message: 'its query returns no column "tier", but x',
     })
     await t.rejects(opened({ query: 'SELECT tier FROM plans2 WHERE consumer = $1' }).look('acme'), {
       message: 'relation "plans2" does not exist',

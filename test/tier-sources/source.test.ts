@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createShares, type Shares } from '../../src/shares.js'
-import { createCounts, createPlanSource, type Found } from '../../src/tier-sources/source.js'
+import { createCounts, type Found } from '../../src/tier-sources/plan-source.js'
+import { createPlanSource } from '../../src/tier-sources/source.js'
 import { NoAnswerForOne, type Plan } from '../../src/tier-sources/tier-answer.js'
 
 const SECOND = 1000
@@ -200,7 +201,7 @@ t.test(
     t.ok(find('e') instanceof Promise, 'new consumers wait again')
     t.same(logged, [
       'a tier could not be looked up',
-      'the tier source does not answer; the last known tiers hold, and nobody waits for it',
+      'the tier source does not answer; the last known tiers stay in force, and no request waits for it',
       'the tier source answers again',
     ])
   },

@@ -26,7 +26,7 @@ export function substitute(text: string, env: NodeJS.ProcessEnv, template = fals
       if (name === undefined) {
         problems.push({
           offset,
-          wrong: 'holds a "${" that is not a reference to the environment',
+          wrong: 'contains a "${" that is not a reference to the environment',
           fix: `write \${NAME} or \${NAME:-default}, or $\${ for a plain \${`,
         })
         return ''
@@ -35,8 +35,8 @@ export function substitute(text: string, env: NodeJS.ProcessEnv, template = fals
         if (fallback === undefined) return marked(name)
         problems.push({
           offset,
-          wrong: `gives \${${name}} a default, which only names of the environment have`,
-          fix: `write \${${name}}, or a name of the environment with a capital letter`,
+          wrong: `gives \${${name}} a default, which only environment variables can have`,
+          fix: `write \${${name}}, or an environment variable with a capital letter`,
         })
         return ''
       }

@@ -101,7 +101,7 @@ function renameKeys(contents: unknown): { offset: number; message: string; both:
     if (!isScalar(key)) continue
     const both = contents.has(name)
     const message = both
-      ? `${former}: is what ${name} was called before, and both are here; put all of it into ${name}`
+      ? `${former}: is the former name of ${name}, and the file has both; move everything to ${name}`
       : `${former}: is called ${name} now; rename it`
     found.push({ offset: offsetOf(key) ?? 0, message, both })
     if (both) contents.delete(former)

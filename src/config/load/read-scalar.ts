@@ -31,7 +31,7 @@ export function readScalar(
   // Values from the environment are never shown. Text from the file is, unless the key is marked as secret.
   const shown = part.secret ? 'the value' : quote(source)
   const wrong = (what: string, fix: string) =>
-    fail(`${shown} ${what}`, replaced ? 'correct what the environment holds, or write the value here' : fix)
+    fail(`${shown} ${what}`, replaced ? 'correct the environment variable, or write the value here' : fix)
   const unquoted = () =>
     wrong(`is read as a ${typeof scalar.value}`, `put it in quotes: "${part.secret ? '…' : source}"`)
   if (part.kind !== undefined) {

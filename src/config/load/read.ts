@@ -63,7 +63,7 @@ export function read(
     return read(reading, part, target, path, offset)
   }
   if ((isScalar(node) || isCollection(node)) && node.tag !== undefined) {
-    return fail('tags have no meaning here', 'remove it, or quote a value that begins with "!"')
+    return fail('tags are not supported here', 'remove it, or quote a value that begins with "!"')
   }
   if (node === null || node === undefined || (isScalar(node) && node.value === null)) {
     return fail('has no value', 'give it one, or remove the key')

@@ -42,7 +42,7 @@ export interface ParsedYaml {
 
 export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
   if (text.length > MAX_BYTES || Buffer.byteLength(text) > MAX_BYTES) {
-    const message = 'the file is larger than 1 MiB; take out what does not belong to it'
+    const message = 'the file is larger than 1 MiB; remove what does not belong in it'
     return { line: 1, column: 1, message }
   }
   const position = positionsIn(text)
@@ -131,7 +131,7 @@ function followAliases(document: Document): Aliases {
       if (anchor === undefined) return 1
       targets.set(node, anchor.node)
       if (anchor.size > 0) return anchor.size
-      problem ??= { offset, message: 'an alias stands inside of what it stands for; write it out' }
+      problem ??= { offset, message: 'an alias refers to a value that contains it; write it out' }
       return 1
     }
     const anchor = { node, size: 0 }
@@ -203,10 +203,10 @@ function explain(code: ErrorCode, text: string, offset: number): string {
 }
 
 const NO_KEY =
-  'a line that is no key with a value, or something is open before it; write "key: value", or close the quote or bracket'
+  'not a key with a value, or a quote or bracket before it is still open; write "key: value", or close the quote or bracket'
 const NOT_YAML = 'not valid YAML here; compare indentation, quotes and brackets with the lines around it'
 const EXPLANATIONS: Partial<Record<ErrorCode, string>> = {
-  TAB_AS_INDENT: 'a tab stands where YAML wants spaces; indent with spaces',
+  TAB_AS_INDENT: 'a tab where YAML needs spaces; indent with spaces',
   BAD_INDENT:
     'the indentation fits none of the lines above; line it up with its neighbours, and close brackets',
   BAD_ALIAS: 'not a valid alias; write *name, or quote a value that begins with "*"',
@@ -220,6 +220,6 @@ const EXPLANATIONS: Partial<Record<ErrorCode, string>> = {
   MULTIPLE_DOCS: 'a second document begins here; keep one, and remove the "---"',
   MULTIPLE_ANCHORS: 'two anchors on one value; keep one',
   MULTIPLE_TAGS: 'two tags on one value; remove them',
-  TAG_RESOLVE_FAILED: 'a tag has no meaning here; remove it, or quote a value that begins with "!"',
-  BAD_DIRECTIVE: 'a directive that has no meaning here; remove the line',
+  TAG_RESOLVE_FAILED: 'tags are not supported here; remove it, or quote a value that begins with "!"',
+  BAD_DIRECTIVE: 'directives are not supported here; remove the line',
 }

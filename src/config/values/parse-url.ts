@@ -37,7 +37,7 @@ const UPSTREAM = /^https?:\/\/(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,
 export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefined {
   const fix = 'write one such as http://10.0.0.5:9001 or http://payments.internal/base'
   if (text.includes('@'))
-    return fail('holds credentials', 'an upstream takes none in its address; remove them')
+    return fail('contains credentials', 'an upstream takes none in its address; remove them')
   const match = UPSTREAM.exec(text)
   if (match === null || !URL.canParse(text)) return fail('is not the address of an upstream', fix)
   const raw = match[1] ?? '/'
@@ -72,7 +72,7 @@ export function readOrigin(text: string, fail: Fail): string | undefined {
   if (!ORIGIN.test(origin)) return fail('is not an origin', fix)
   // Browsers omit the default port.
   if (/^http:.*:80$|^https:.*:443$/.test(origin)) {
-    return fail('names the usual port, which browsers leave out', `write ${origin.replace(/:[0-9]+$/, '')}`)
+    return fail('names the default port, which browsers leave out', `write ${origin.replace(/:[0-9]+$/, '')}`)
   }
   return origin
 }
@@ -95,7 +95,7 @@ export function readRoutePath(text: string, fail: Fail): string | undefined {
 export function readStripPrefix(text: string, fail: Fail): string | undefined {
   if (readPlainPath(text, fail) === undefined) return undefined
   if (/[*]|\/:/.test(text))
-    return fail('holds a wildcard or a parameter', 'only literal segments can be stripped')
+    return fail('contains a wildcard or a parameter', 'only literal segments can be stripped')
   return text.endsWith('/') ? text.slice(0, -1) : text
 }
 
@@ -111,16 +111,16 @@ export function readEdgePath(text: string, fail: Fail): string | undefined {
 function readPlainPath(text: string, fail: Fail): string | undefined {
   if (!text.startsWith('/')) return fail('does not begin with a slash', 'write a path such as /payments/*')
   if (text.length > 1024) return fail('is longer than 1024 characters', 'write a shorter path')
-  if (/[?#]/.test(text)) return fail('holds a query or fragment', 'routes match the path alone; remove it')
+  if (/[?#]/.test(text)) return fail('contains a query or fragment', 'routes match the path alone; remove it')
   const canonical = canonicalPath(text)
   if (canonical === undefined) {
     return fail(
-      'is a path that the gateway refuses in requests',
+      'is a path that the gateway never accepts in requests',
       'write it without dot segments, backslashes, spaces, control and non-ASCII characters, and with whole %XX escapes',
     )
   }
   if (/%(2A|3A)/i.test(text)) {
-    return fail('holds an escaped "*" or ":"', 'a route cannot name these by themselves; use a parameter')
+    return fail('contains an escaped "*" or ":"', 'a route cannot name these by themselves; use a parameter')
   }
   if (canonical.key !== text) return fail('is not in its plain form', `write ${canonical.key}`)
   return text

@@ -64,7 +64,7 @@ export const HTTP = {
     if (derived && !DERIVED.includes(value))
       return fail('is not known here', `write one of ${DERIVED.join(', ')}`)
     if (!derived && !/^[a-z0-9-]{1,64}$/.test(value))
-      return fail('is not the name of a field in lower case', 'write one such as content-digest')
+      return fail('is not the name of a header in lower case', 'write one such as content-digest')
     const read = value === 'host' || value === 'content-length' || !NOT_IDENTITY.has(value)
     return read && !NOT_COVERED.has(value)
       ? value
@@ -107,7 +107,7 @@ export const HTTP = {
     /^\/[\x21-\x22\x24-\x7e]{0,1023}$/.test(value)
       ? value
       : fail(
-          'is not a path that can be asked for',
+          'is not a valid request path',
           'write one such as /healthz or /status?deep=1, in ASCII without spaces and "#"',
         ),
   ),

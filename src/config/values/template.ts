@@ -36,14 +36,14 @@ export function readTemplate(text: string, fail: Fail): Template | undefined {
     const known = VARIABLES.map((name) => `\${${name}}`).join(', ')
     return fail(
       `names \${${unknown}}, which the gateway does not know`,
-      `write ${known}, or a name of the environment with a capital letter`,
+      `write ${known}, or an environment variable with a capital letter`,
     )
   }
-  if (text === '') return fail('is empty', 'give a value, or name the field under remove')
+  if (text === '') return fail('is empty', 'give a value, or name the header under remove')
   if (text.length > 4096) return fail('is longer than 4096 characters', 'write a shorter value')
   if (pieces.some((piece, i) => i % 2 === 0 && /[^\t\x20-\x7e]/.test(piece)) || text.trim() !== text) {
     return fail(
-      'cannot be the value of a header field',
+      'cannot be the value of a header',
       'use printable ASCII on one line, with no space at the ends',
     )
   }

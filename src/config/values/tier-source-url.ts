@@ -24,7 +24,7 @@ export function readPostgresUrl(text: string, fail: Fail): string | undefined {
   const mode = searchParams.get('sslmode')
   if (mode !== null && !['disable', 'verify-full', 'no-verify'].includes(mode)) {
     return fail(
-      'has an sslmode that does not say whether the certificate of the server is checked',
+      'has an sslmode that does not say if the certificate is checked',
       'write sslmode=verify-full, with sslrootcert=FILE for a CA of your own, or sslmode=no-verify',
     )
   }
@@ -36,13 +36,16 @@ export function readPlanUrl(text: string, fail: Fail): string | undefined {
   const fix = `write one such as http://billing.internal/plans/${CONSUMER}`
   const [, origin = '', rest = ''] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(text) ?? []
   if (origin === '' || !URL.canParse(origin)) return fail('is not an http:// or https:// address', fix)
-  if (origin.includes('@')) return fail('holds credentials', 'give them in headers, as authorization')
+  if (origin.includes('@')) return fail('contains credentials', 'give them in headers, as authorization')
   if (!/^[\x21-\x22\x24-\x7e]*$/.test(rest)) {
-    return fail('holds a fragment, a space or characters beyond ASCII', 'remove them, or escape them as %20')
+    return fail(
+      'contains a fragment, a space or characters beyond ASCII',
+      'remove them, or escape them as %20',
+    )
   }
   if (!rest.includes(CONSUMER)) return fail(`has no ${CONSUMER} behind its host`, fix)
   if (/[{}]/.test(rest.replaceAll(CONSUMER, ''))) {
-    return fail(`holds braces that are not those of ${CONSUMER}`, `write ${CONSUMER} alone, others as %7B`)
+    return fail(`contains braces other than those of ${CONSUMER}`, `write ${CONSUMER} alone, others as %7B`)
   }
   return text
 }

@@ -23,7 +23,8 @@ export function identifyByJwt(
   const field = identityHeader(x.headers, source.header)
   if (field === undefined) return 'absent'
   const token = source.header === 'authorization' ? bearerToken(field) : field
-  if (token === undefined) return unauthorized('The authorization header holds no bearer token.', CHALLENGE)
+  if (token === undefined)
+    return unauthorized('The authorization header contains no bearer token.', CHALLENGE)
   const verdict = tokens.verify(source, token, x.clientIp)
   return verdict instanceof Promise
     ? verdict.then((later) => decide(x, source, later, tokens))
@@ -70,7 +71,7 @@ function refusalOf(
     case 'insufficient_scope':
       return {
         code: 'insufficient_scope',
-        detail: `The token in ${header} does not have the scopes that it takes here: ${scopes.join(' ')}.`,
+        detail: `The token in ${header} lacks a required scope. Required here: ${scopes.join(' ')}.`,
         headers: ['WWW-Authenticate', scopeChallenge(scopes)],
         cause,
       }

@@ -44,7 +44,7 @@ export function identifyBySignature(
 function takeDigest(x: Exchange): Refusal | undefined {
   const expected = readContentDigest(signedField(x, 'content-digest')!)
   if (expected === undefined) {
-    return { code: 'bad_header', detail: 'Content-Digest has to have a digest by sha-256 or sha-512.' }
+    return { code: 'bad_header', detail: 'Content-Digest must contain a digest by sha-256 or sha-512.' }
   }
   if (hasBody(x)) x.bodyDigest = expected
   else if (!isBodyOf(expected, NOTHING)) return { code: 'digest_mismatch', cause: 'there is no body' }

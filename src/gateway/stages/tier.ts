@@ -1,5 +1,5 @@
 import type { TierAssignments } from '../../limiter/limiter.js'
-import type { Found, PlanSource } from '../../tier-sources/source.js'
+import type { Found, PlanSource } from '../../tier-sources/plan-source.js'
 import type { Plans } from '../../tier-sources/tier-sources.js'
 import type { Exchange } from '../exchange/exchange.js'
 

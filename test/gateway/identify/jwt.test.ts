@@ -65,9 +65,9 @@ t.test('whatever is wrong with a token, the client only learns what to send', as
     [`Bearer ${signed({ aud: 'web' })}`, 'token: it is not for api'],
     [
       `Bearer ${signed({ iss: 'https://evil.example.com' })}`,
-      'token: nobody here knows its issuer "https://evil.example.com"',
+      'token: its issuer "https://evil.example.com" is not configured',
     ],
-    [`Bearer ${signed({ sub: undefined })}`, 'token: its sub is no id of 1 to 256 characters'],
+    [`Bearer ${signed({ sub: undefined })}`, 'token: its sub is not an id of 1 to 256 characters'],
     [`Bearer ${signed({ sub: 'x'.repeat(257) })}`, 'token: its sub is no id'],
     [`Bearer ${signed({ sub: ['alice'] })}`, 'token: its sub is no id'],
     ['Bearer opaque-token', 'token: it does not have three parts'],

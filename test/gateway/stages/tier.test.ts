@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { resolveTier } from '../../../src/gateway/stages/tier.js'
-import { createCounts, type Found, type PlanSource } from '../../../src/tier-sources/source.js'
+import { createCounts, type Found, type PlanSource } from '../../../src/tier-sources/plan-source.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { memoryAssignments, snapshotOf } from '../../support/gateway/gateway.js'
 
