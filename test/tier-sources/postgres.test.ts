@@ -147,9 +147,13 @@ services: { payments: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: payments }]
 `).config.tier_sources as Config['tier_sources']
     const logged: string[] = []
+    const errors: unknown[] = []
     const log = {
       info: (_: object, message: string) => logged.push(message),
-      warn: (_: object, message: string) => logged.push(message),
+      warn: (fields: { error?: unknown }, message: string) => {
+        logged.push(message)
+        errors.push(fields.error)
+      },
     }
     const plans = createPlans({ settings: [settings!], log })
     t.teardown(() => plans.close())
@@ -167,7 +171,7 @@ routes: [{ path: /*, service: payments }]
     stall(1200)
     t.equal(await unknown, undefined, 'an unknown consumer waits once')
     const { questions } = plans.describe()[0]!.counts
-    t.ok(questions.timeout > 0, 'for as long as its timeout', { questions, logged })
+    t.ok(questions.timeout > 0, 'for as long as its timeout', { questions, logged, errors })
     await find('carol')
     await eventually('it is down', () => plans.describe()[0]!.up === false)
     t.equal(find('dora'), undefined, 'now no request waits')

@@ -68,8 +68,8 @@ t.test('whatever is wrong with a token, the client only learns what to send', as
       'token: its issuer "https://evil.example.com" is not configured',
     ],
     [`Bearer ${signed({ sub: undefined })}`, 'token: its sub is not an id of 1 to 256 characters'],
-    [`Bearer ${signed({ sub: 'x'.repeat(257) })}`, 'token: its sub is no id'],
-    [`Bearer ${signed({ sub: ['alice'] })}`, 'token: its sub is no id'],
+    [`Bearer ${signed({ sub: 'x'.repeat(257) })}`, 'token: its sub is not an id'],
+    [`Bearer ${signed({ sub: ['alice'] })}`, 'token: its sub is not an id'],
     ['Bearer opaque-token', 'token: it does not have three parts'],
   ]
   for (const [i, [authorization, cause]] of bad.entries()) {

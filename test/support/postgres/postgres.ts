@@ -134,9 +134,16 @@ export async function startPostgres(
     rmSync(folder, { recursive: true, force: true })
   })
   await ready()
-  /** Returns the ids of the server and of its children, one a connection. */
+  /** Signals the server, so that it forks no more, then its children, one a connection. Some end meanwhile. */
   const signal = (name: NodeJS.Signals) => {
-    for (const pid of [server.pid!, ...childrenOf(server.pid!)]) process.kill(pid, name)
+    process.kill(server.pid!, name)
+    for (const pid of childrenOf(server.pid!)) {
+      try {
+        process.kill(pid, name)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
+    }
   }
   return {
     url,
