@@ -11,7 +11,7 @@ const LOCAL = 'decided_by="local"'
 export const DEGRADED_BOARD: Dashboard = {
   uid: 'tidegate-degraded',
   title: 'Tidegate: degraded',
-  text: 'Is Redis the reason? How quickly it answers, which gateways do without it, and what passes uncounted meanwhile.',
+  text: 'How quickly Redis answers, which gateways decide without it, and what passes uncounted meanwhile.',
   choose: ['service'],
   rows: [
     {
@@ -20,7 +20,7 @@ export const DEGRADED_BOARD: Dashboard = {
         {
           kind: 'stat',
           title: 'Store',
-          text: 'Whether every gateway counts in the store. degraded: see "State of the store" for which does not. All of them: Redis. One: its network.',
+          text: 'up: every gateway counts in the store. degraded: "State of the store" shows which one does not. If all do not, look at Redis; if one does not, at its network.',
           unit: 'none',
           width: 4,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
@@ -51,7 +51,7 @@ export const DEGRADED_BOARD: Dashboard = {
         },
         {
           kind: 'stat',
-          title: 'Of these beyond a limit (estimate)',
+          title: 'Beyond a limit, of these (estimate)',
           text: 'How many of those would have been denied: as large a share as the store denied in the rest of this time, service by service. Choose a time that begins before the outage.',
           unit: 'short',
           decimals: 0,
@@ -70,8 +70,8 @@ export const DEGRADED_BOARD: Dashboard = {
         },
         {
           kind: 'stat',
-          title: 'Decision, slowest 1 %',
-          text: 'How long the slowest 1 % of decisions take at least. At 100 ms (store.timeout) the gateway stops waiting. Redis itself answers in less than 1 ms: above 20 ms look at its CPU, its slow log, the network.',
+          title: 'Decision, p99',
+          text: 'The p99 of the time that a decision takes. At 100 ms (store.timeout) the gateway stops waiting. Redis itself answers in less than 1 ms: above 20 ms look at its CPU, its slow log, the network.',
           unit: 's',
           width: 5,
           thresholds: { orange: 0.02, red: 0.1 },
@@ -86,7 +86,7 @@ export const DEGRADED_BOARD: Dashboard = {
         {
           kind: 'timeline',
           title: 'State of the store, by gateway',
-          text: 'All at once: Redis is away. One alone: the network between it and Redis. On and off: Redis is too slow for store.timeout now and then.',
+          text: 'All gateways at once: Redis is away. One: the network between it and Redis. On and off: Redis is sometimes too slow for store.timeout.',
           unit: 'none',
           width: 12,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
@@ -105,7 +105,7 @@ export const DEGRADED_BOARD: Dashboard = {
         },
         {
           kind: 'timeline',
-          title: 'What the store has forgotten',
+          title: 'Records that the store has lost',
           text: 'Records that the store has lost while nobody has decided what holds: the gateways serve what they knew, from memory alone. Decide by tidegate store.',
           unit: 'none',
           width: 24,
@@ -147,7 +147,7 @@ export const DEGRADED_BOARD: Dashboard = {
         },
         {
           kind: 'lines',
-          title: 'Refused for want of the store',
+          title: 'Refused because the store is away',
           text: '503 store_unavailable, of services that say on_failure: closed. All their limited traffic fails while this is above nothing.',
           unit: 'reqps',
           width: 8,
@@ -173,7 +173,7 @@ export const DEGRADED_BOARD: Dashboard = {
         },
         {
           kind: 'lines',
-          title: 'Decisions by gateway: half, and 99 %',
+          title: 'Decisions by gateway: p50 and p99',
           text: 'One gateway alone: its event loop (process dashboard), or its way to Redis.',
           unit: 's',
           width: 8,

@@ -12,7 +12,7 @@ const LIMIT = `${WHOSE}, limit`
 export const LIMITS: Dashboard = {
   uid: 'tidegate-limits',
   title: 'Tidegate: limits',
-  text: 'What the limits do: whom they deny, who is near, who decided, and what candidate limits would do. Which consumers those are, `tidegate top` says.',
+  text: 'What the limits do: denials, requests near a limit, where decisions were made, and what candidate limits would do. `tidegate top` names the consumers.',
   choose: ['service', 'tier'],
   rows: [
     {
@@ -21,7 +21,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stat',
           title: 'Decisions',
-          text: 'Quota decisions a second. A tier that is unlimited has none.',
+          text: 'Quota decisions per second. An unlimited tier has none.',
           unit: 'reqps',
           width: 6,
           nothing: 'no traffic',
@@ -30,7 +30,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stat',
           title: 'Denied in this time',
-          text: 'Requests that got 429 in the time that is shown. What one caller was told, and why: `tidegate why REQUEST_ID`, or `tidegate why --consumer CONSUMER`.',
+          text: 'Requests that got 429 in the time shown. `tidegate why REQUEST_ID`, or `tidegate why --consumer CONSUMER`, explains one of them.',
           unit: 'short',
           width: 6,
           nothing: 'none',
@@ -39,7 +39,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stat',
           title: 'Denied',
-          text: 'Share of decisions that were denials. A few percent is what limits are for. Most of the traffic: a loop at a caller, or a limit that is too low; the table below says which.',
+          text: 'Share of decisions that were denials. A few percent are usual. Most of the traffic: a client repeats requests in a loop, or a limit is too low. The table below shows which.',
           unit: 'percentunit',
           decimals: 2,
           min: 0,
@@ -51,7 +51,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stat',
           title: 'Near their limit',
-          text: 'Share of what is allowed that passes with less than 20 % of its limit left. Much of it: those callers will be denied soon; talk to them, or raise the limit.',
+          text: 'Share of allowed requests that left less than 20 % of their limit. If it is large, those consumers will be denied soon: talk to them, or raise the limit.',
           unit: 'percentunit',
           decimals: 2,
           min: 0,
@@ -73,7 +73,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Decisions',
-          text: 'Allowed, near (allowed, with less than 20 % left) and denied, which has the 503 of on_failure: closed in it, too.',
+          text: 'Allowed, near (allowed, with less than 20 % left) and denied. Denied includes the 503 of on_failure: closed.',
           unit: 'reqps',
           width: 8,
           colors: { '^allowed$': 'green', '^near$': 'yellow', '^denied$': 'red' },
@@ -82,7 +82,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'lines',
           title: 'Denied, share by service and tier',
-          text: 'One tier alone: its limit, or one large consumer on it. All tiers of a service at once: a change of the configuration, or a caller that retries without waiting for Retry-After.',
+          text: 'If one tier has many, look at its limit, or at one large consumer. If all tiers of a service have many at once, the configuration changed, or a client retries without waiting for Retry-After.',
           unit: 'percentunit',
           min: 0,
           max: 1,
@@ -98,7 +98,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'lines',
           title: 'Near, share of the allowed by limit',
-          text: 'Above a half, the limit is where the traffic of that tier lives: the next burst is denied.',
+          text: 'Above a half, the usual traffic of that tier is close to its limit: the next burst is denied.',
           unit: 'percentunit',
           min: 0,
           max: 1,
@@ -125,7 +125,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Who decided',
-          text: 'store: counted. cache: a denial that still holds, so nobody was asked. local, open, closed: without the store; if those are more than nothing, go to the degraded dashboard.',
+          text: 'store: counted there. cache: an earlier denial still holds. local, open, closed: decided without the store; if there are any, go to the degraded dashboard.',
           unit: 'reqps',
           width: 12,
           to: 'tidegate-degraded',
@@ -141,7 +141,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'table',
           title: 'All limits in this time',
-          text: 'Requests of the time that is shown, by the limit that was binding. Sort by a column.',
+          text: 'Requests in the time shown, by binding limit. Sort by a column.',
           unit: 'short',
           decimals: 0,
           width: 24,
@@ -159,7 +159,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'lines',
           title: 'Denied: candidate and live',
-          text: 'Share that candidate limits (`candidate: true`) would deny of the same requests, beside what the live ones do. Make the candidate the live one when you like its line for a week.',
+          text: 'Share of the same requests that candidate limits (`candidate: true`) would deny, beside the share that the live limits deny. Make the candidate live when its line was good for a week.',
           unit: 'percentunit',
           min: 0,
           max: 1,
@@ -181,8 +181,8 @@ export const LIMITS: Dashboard = {
         },
         {
           kind: 'stacked',
-          title: 'What candidates would decide',
-          text: 'By the candidate that was binding. Nothing is counted while the store is away.',
+          title: 'Decisions that candidates would make',
+          text: 'By binding candidate. Not counted while the store is away.',
           unit: 'reqps',
           width: 12,
           nothing: 'no candidate limits',
@@ -202,7 +202,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'timeline',
           title: 'Sources of tiers, by gateway',
-          text: 'down: the last known tiers hold, and who is not known has the next source or the default. All gateways at once: the source. One alone: its network.',
+          text: 'down: the last known tiers hold, and an unknown consumer gets its tier from the next source or the default. If it is down for all gateways, look at the source; for one, at its network.',
           unit: 'none',
           width: 8,
           nothing: 'no tier_sources',
@@ -211,8 +211,8 @@ export const LIMITS: Dashboard = {
         },
         {
           kind: 'stacked',
-          title: 'Look-ups, by what was known',
-          text: 'hit, negative: from memory. stale: from memory, older than its ttl. miss: the request waited for the source. skipped: it went on without, because the source is down; if that is much, paying customers have the default tier.',
+          title: 'Look-ups, by state of the cache',
+          text: 'hit, negative: from memory. stale: from memory, older than its ttl. miss: the request waited for the source. skipped: the source is down, and the request did not wait. If there are many, paying customers get the default tier.',
           unit: 'reqps',
           width: 8,
           nothing: 'no tier_sources',
@@ -221,8 +221,8 @@ export const LIMITS: Dashboard = {
         },
         {
           kind: 'stacked',
-          title: 'Questions to the sources, by answer',
-          text: 'What the database or the endpoint has to bear. Many more than new consumers: ttl is short, or max_consumers too small. timeout, error: the log has the words.',
+          title: 'Queries to the sources, by result',
+          text: 'Load of the database or endpoint. Many more than new consumers: ttl is short, or max_consumers is too small. timeout, error: the log has the message.',
           unit: 'reqps',
           width: 8,
           nothing: 'no tier_sources',

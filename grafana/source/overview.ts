@@ -19,7 +19,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stat',
           title: 'Requests',
-          text: 'Requests a second that came in, whatever became of them. A fall to nothing while callers complain: look in front of the gateway, at the load balancer and its health checks.',
+          text: 'Requests per second, whatever their outcome. If it falls to zero while callers complain, look in front of the gateway: at the load balancer and its health checks.',
           unit: 'reqps',
           width: 4,
           nothing: 'no traffic',
@@ -28,7 +28,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stat',
           title: 'Failed',
-          text: 'Share of requests answered with 5xx, by the gateway or by an upstream, or cut in the middle of the response. Above 1 %: "Errors by code" below says whose they are; the upstreams dashboard, which one.',
+          text: 'Share of requests that got 5xx, from the gateway or an upstream, or whose response was cut. Above 1 %: "Errors by code" below says who failed, and the upstreams dashboard says which upstream.',
           unit: 'percentunit',
           decimals: 2,
           min: 0,
@@ -41,7 +41,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stat',
           title: 'Limited (429)',
-          text: 'Share of quota decisions that were denials. A jump is one consumer that went wild, or a limit that was lowered: `tidegate top` names who, the limits dashboard which limit.',
+          text: 'Share of quota decisions that were denials. A jump means that one consumer sends too much, or that a limit was lowered. `tidegate top` names the consumer, the limits dashboard the limit.',
           unit: 'percentunit',
           decimals: 2,
           min: 0,
@@ -53,8 +53,8 @@ export const OVERVIEW: Dashboard = {
         },
         {
           kind: 'stat',
-          title: 'Slowest 1 %',
-          text: 'Time that the slowest 1 % of requests take at least. Compare it with the overhead beside it: what is not the gateway is the upstream.',
+          title: 'p99',
+          text: 'The p99 of the duration of requests. Compare it with the overhead beside it: the rest is the upstream.',
           unit: 's',
           width: 4,
           thresholds: { orange: 1, red: 5 },
@@ -63,8 +63,8 @@ export const OVERVIEW: Dashboard = {
         },
         {
           kind: 'stat',
-          title: 'Overhead, slowest 1 %',
-          text: 'What the gateway itself adds, the wait for the store included. Above 10 ms: look at the store on the degraded dashboard, then at the event loop on the process dashboard.',
+          title: 'Overhead, p99',
+          text: 'Time that the gateway adds, including the wait for the store. Above 10 ms: look at the store on the degraded dashboard, then at the event loop on the process dashboard.',
           unit: 's',
           width: 4,
           thresholds: { orange: 0.01, red: 0.05 },
@@ -75,7 +75,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stat',
           title: 'Store',
-          text: 'Whether every gateway counts in the store. "degraded": at least one decides without it, by on_failure of each service.',
+          text: 'up: every gateway counts in the store. degraded: at least one decides without it, by on_failure of each service.',
           unit: 'none',
           width: 4,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
@@ -86,7 +86,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'table',
           title: 'Alerts that fire',
-          text: 'What docs/runbook has a page for, by the name of the alert. Needs alerts.yml in Prometheus.',
+          text: 'docs/runbook has a page for each alert, by its name. Needs alerts.yml in Prometheus.',
           unit: 'none',
           width: 24,
           height: 6,
@@ -101,7 +101,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stacked',
           title: 'Requests by service',
-          text: 'Who is asked how much. `none`: refused before there was a service, such as 404 and 401.',
+          text: 'Requests per second by service. `none`: refused before a service was chosen, such as 404 and 401.',
           unit: 'reqps',
           width: 8,
           queries: { '{{tidegate_service}}': sum(rate(ofTier(REQUESTS)), 'tidegate_service') },
@@ -109,7 +109,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stacked',
           title: 'Requests by status',
-          text: 'What callers get. 429: limits; 499: callers that left, mostly because it took too long; 502 to 504: upstreams, or no room.',
+          text: 'Status of responses. 429: limits. 499: the client left, mostly because the response took too long. 502 to 504: upstreams, or no room.',
           unit: 'reqps',
           width: 8,
           colors: {
@@ -126,7 +126,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stacked',
           title: 'Requests by tier',
-          text: 'Which plan the traffic is on. Much more of the lowest tier than usual: somebody without a key, or with a lost one.',
+          text: 'Requests per second by tier. Much more of the lowest tier than usual: a client sends no key, or an invalid one.',
           unit: 'reqps',
           width: 8,
           queries: { '{{tidegate_tier}}': sum(rate(ofTier(REQUESTS)), 'tidegate_tier') },
@@ -134,7 +134,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'lines',
           title: 'Busiest routes',
-          text: 'The ten routes that are asked most, with their methods.',
+          text: 'The ten routes with the most requests, by method.',
           unit: 'reqps',
           width: 24,
           queries: {
@@ -149,7 +149,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'lines',
           title: 'Failed, by service',
-          text: 'Share of requests to each service that failed: 5xx, or cut in the middle of the response. One service alone: its upstreams. All at once: the gateway, or what all of them share.',
+          text: 'Share of requests to each service that failed: 5xx, or cut in the middle of the response. If one service fails, look at its upstreams. If all fail at once, look at the gateway, or at what they share.',
           unit: 'percentunit',
           min: 0,
           width: 8,
@@ -165,7 +165,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'stacked',
           title: 'Errors by code',
-          text: 'What the gateway answered itself or could not complete, of all services; docs/errors.md has a row for each code. An upstream that answers 500 is none of these.',
+          text: 'Requests that the gateway answered itself or could not complete, over all services. docs/errors.md has a row for each code. A 500 of an upstream is not among them.',
           unit: 'reqps',
           width: 8,
           queries: { '{{code}}': `${sum(rate(ofNode('tidegate_requests_refused_total')), 'code')} > 0` },
@@ -173,7 +173,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'lines',
           title: 'Error budget burn, last hour',
-          text: 'How many times faster than a month allows the budget of 0.1 % is used up: at 14.4 a fiftieth of it goes in an hour, and TidegateErrorBudgetBurn fires. Needs alerts.yml in Prometheus.',
+          text: 'How many times faster than planned the error budget of the month (0.1 %) is spent. At 14.4, an hour spends a fiftieth of it, and TidegateErrorBudgetBurn fires. Needs alerts.yml in Prometheus.',
           unit: 'none',
           min: 0,
           width: 8,
@@ -191,15 +191,15 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'heatmap',
           title: 'How long requests take',
-          text: 'From accepting a request to the end of its response. Two bands are two kinds of request; a band that moves up is a backend that became slow.',
+          text: 'From accepting a request to the end of its response. Two bands are two kinds of request. A band that moves up is a backend that became slow.',
           unit: 's',
           width: 8,
           queries: { '{{le}}': sum(rate(ofTier(SECONDS)), 'le') },
         },
         {
           kind: 'lines',
-          title: 'Requests by service: half, and 99 %',
-          text: 'Half of the requests, and 99 % of them, take no longer than this. The upstreams dashboard has the same without the gateway.',
+          title: 'Requests by service: p50 and p99',
+          text: 'Duration of requests. The upstreams dashboard shows the same without the gateway.',
           unit: 's',
           width: 8,
           to: 'tidegate-upstreams',
@@ -207,16 +207,16 @@ export const OVERVIEW: Dashboard = {
         },
         {
           kind: 'lines',
-          title: 'Requests by tier: 99 %',
-          text: '99 % of the requests of a tier take no longer than this. Higher for paying tiers than for free: they ask for heavier things, or from farther away.',
+          title: 'Requests by tier: p99',
+          text: 'Duration of requests. Higher for paying tiers than for free: their requests are heavier, or come from farther away.',
           unit: 's',
           width: 8,
           queries: { '{{tidegate_tier}}': quantile(0.99, ofTier(SECONDS), 'tidegate_tier') },
         },
         {
           kind: 'lines',
-          title: 'Overhead by service: half, and 99 %',
-          text: 'What the gateway itself adds, the wait for the store included. It should stay below 5 ms: if not, the store (degraded dashboard) or the event loop (process dashboard) is slow.',
+          title: 'Overhead by service: p50 and p99',
+          text: 'Time that the gateway adds, including the wait for the store. It should stay below 5 ms: if not, the store (degraded dashboard) or the event loop (process dashboard) is slow.',
           unit: 's',
           width: 12,
           thresholds: { red: 0.05 },
@@ -225,7 +225,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'lines',
           title: 'Requests by gateway',
-          text: 'How the load balancer spreads them. One that gets nothing is out of it: see its /readyz.',
+          text: 'Requests per second by gateway. A gateway without requests is out of the load balancer: see its /readyz.',
           unit: 'reqps',
           width: 12,
           queries: { '{{instance}}': sum(rate(ofTier(REQUESTS)), 'instance') },

@@ -8,7 +8,7 @@ const NAME = '{{instance}} {{worker}}'
 export const PROCESS_BOARD: Dashboard = {
   uid: 'tidegate-process',
   title: 'Tidegate: process',
-  text: 'Whether the gateways themselves are well: event loop, memory, connections, files, configuration, workers, and what telemetry loses.',
+  text: 'Health of the gateways: event loop, memory, connections, files, configuration, workers, and what telemetry loses.',
   choose: [],
   rows: [
     {
@@ -17,7 +17,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'stat',
           title: 'Gateways',
-          text: 'How many answer Prometheus. Fewer than were started: TidegateDown names the one that is missing.',
+          text: 'Gateways that answer Prometheus. If some are missing, the alert TidegateDown names them.',
           unit: 'none',
           width: 4,
           thresholds: { red: 1, below: true },
@@ -36,8 +36,8 @@ export const PROCESS_BOARD: Dashboard = {
         },
         {
           kind: 'stat',
-          title: 'Event loop, 99 %',
-          text: 'How late the event loop of the slowest process is. All its requests wait that long. An idle one shows 10 ms, the grain of the clock. Above 100 ms: add workers or gateways.',
+          title: 'Event loop, p99',
+          text: 'Delay of the event loop of the slowest process. All its requests wait that long. An idle process shows 10 ms, the resolution of the clock. Above 100 ms: add workers or gateways.',
           unit: 's',
           width: 4,
           thresholds: { orange: 0.05, red: 0.1 },
@@ -56,7 +56,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'stat',
           title: 'Shed by the gateways themselves',
-          text: 'How much of its traffic the most loaded gateway turns away because its event loop or heap is full. Anything but 0: add gateways.',
+          text: 'Share of its traffic that the most loaded gateway sheds because its event loop or heap is full. Above 0: add gateways.',
           unit: 'percentunit',
           width: 4,
           thresholds: { red: 0.01 },
@@ -65,7 +65,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'stat',
           title: 'First certificate to expire',
-          text: 'When the first of the certificates that are served expires. Renew it in place: it is read again by itself.',
+          text: 'Time until the first certificate expires. Renew it in place: the gateway reads it again by itself.',
           unit: 's',
           width: 4,
           thresholds: { orange: 14 * 86_400, red: 3 * 86_400, below: true },
@@ -79,7 +79,7 @@ export const PROCESS_BOARD: Dashboard = {
       panels: [
         {
           kind: 'lines',
-          title: 'Event loop delay: 99 %, and the most',
+          title: 'Event loop delay: p99 and maximum',
           text: 'Since the last scrape. Peaks without load: garbage collection, or a large configuration that is loaded. From 200 ms on requests are shed.',
           unit: 's',
           width: 8,
@@ -92,7 +92,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'lines',
           title: 'CPU',
-          text: 'In cores. More for the same traffic: heavier features (compression, TLS handshakes), or collection of garbage.',
+          text: 'In cores. More for the same traffic: heavier features (compression, TLS handshakes), or garbage collection.',
           unit: 'none',
           width: 8,
           queries: { [NAME]: sum(rate(ofNode('process_cpu_seconds_total')), PROCESS) },
@@ -112,7 +112,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'lines',
           title: 'JavaScript heap: used, and taken',
-          text: 'A line of used that only goes up, over hours, is a leak: restart, and report it. At 85 % of the most that Node allows requests are shed.',
+          text: 'If used only goes up over hours, that is a leak: restart, and report it. At 85 % of what Node allows, requests are shed.',
           unit: 'bytes',
           width: 12,
           queries: {
@@ -123,7 +123,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'lines',
           title: 'Resident memory',
-          text: 'What the operating system sees: heap, buffers and code.',
+          text: 'Memory as the operating system counts it: heap, buffers and code.',
           unit: 'bytes',
           width: 12,
           queries: { [NAME]: sum(ofNode('process_resident_memory_bytes'), PROCESS) },
@@ -136,7 +136,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'lines',
           title: 'Open connections of clients',
-          text: 'All, and those of HTTP/2 among them. Far more than requests in flight is well: they are kept alive.',
+          text: 'All, and those over HTTP/2. Far more than requests in flight is normal: clients keep connections open.',
           unit: 'short',
           width: 8,
           queries: {
@@ -219,7 +219,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'lines',
           title: 'Up for',
-          text: 'Since the start of each process. A saw is a crash loop: see its last log lines.',
+          text: 'Time since each process started. A saw pattern is a crash loop: see its last log lines.',
           unit: 's',
           width: 12,
           queries: { [NAME]: `time() - ${max(ofNode('process_start_time_seconds'), PROCESS)}` },

@@ -9,7 +9,7 @@ const NAME = '{{tidegate_service}} {{server_address}}:{{server_port}}'
 export const UPSTREAMS: Dashboard = {
   uid: 'tidegate-upstreams',
   title: 'Tidegate: upstreams',
-  text: 'Which backends serve, which are left out, slow or full, and what is turned away for want of room. `tidegate upstreams` says why one is out.',
+  text: 'Which upstreams serve, which are left out, slow or full, and which requests are shed. `tidegate upstreams` says why one is out.',
   choose: ['service', 'tier'],
   rows: [
     {
@@ -18,7 +18,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stat',
           title: 'Left out',
-          text: 'Upstreams that at least one gateway gives no requests: drained by hand, ejected, failing their checks or not to be reached. `tidegate upstreams` says which of these.',
+          text: 'Upstreams that get no requests from at least one gateway: drained, ejected, failing their checks, or unreachable. `tidegate upstreams` says which.',
           unit: 'none',
           width: 4,
           thresholds: { orange: 1 },
@@ -29,7 +29,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stat',
           title: 'Services with none left',
-          text: 'Services of which some gateway can use no upstream: their requests fail there. Act at once.',
+          text: 'Services without a usable upstream on some gateway: their requests fail there. Act at once.',
           unit: 'none',
           width: 4,
           thresholds: { red: 1 },
@@ -40,7 +40,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stat',
           title: 'In flight',
-          text: 'Requests and tunnels that are with upstreams now. It grows when they become slow: traffic times latency.',
+          text: 'Requests and tunnels in flight at upstreams: traffic times latency. It grows when they become slow.',
           unit: 'short',
           width: 4,
           queries: { 'in flight': sum(ofService('tidegate_upstream_requests_in_flight')) },
@@ -48,7 +48,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stat',
           title: 'Waiting',
-          text: 'Requests that wait until an upstream has a connection to spare. More than nothing for long: max_connections is too low for the latency, or too few upstreams serve.',
+          text: 'Requests that wait for a connection to an upstream. Above zero for long: max_connections is too low for the latency, or too few upstreams serve.',
           unit: 'short',
           width: 4,
           thresholds: { orange: 1, red: 100 },
@@ -57,7 +57,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stat',
           title: 'Open circuits',
-          text: 'Services that are answered with 503 at once, because they failed or were slow too often. They are tried again by themselves.',
+          text: 'Services whose requests get 503 at once, because they failed or were slow too often. The gateway tries them again by itself.',
           unit: 'none',
           width: 4,
           thresholds: { red: 1 },
@@ -68,7 +68,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stat',
           title: 'Shed',
-          text: 'Requests a second turned away for want of room, before any quota. "Shed, by reason" says what was full.',
+          text: 'Requests per second that were shed for lack of room, before any quota was taken. "Shed, by reason" says what was full.',
           unit: 'reqps',
           width: 4,
           thresholds: { orange: 0.01, red: 10 },
@@ -108,7 +108,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'lines',
           title: 'Failed checks and ejections',
-          text: 'Checks that failed, and how often an upstream was left out because its requests failed. Ejections without failed checks: it answers its check, but not its traffic.',
+          text: 'Failed health checks, and ejections because requests failed. Ejections without failed checks: the upstream answers its check, but not its traffic.',
           unit: 'cps',
           width: 12,
           queries: {
@@ -148,15 +148,15 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Requests by upstream',
-          text: 'How the load is balanced. Tries count, so with retries it is more than what came in.',
+          text: 'Requests per second by upstream. Retries count, so the sum can be more than what came in.',
           unit: 'reqps',
           width: 8,
           queries: { [NAME]: sum(rate(ofService(`${SECONDS}_count`)), ADDRESS) },
         },
         {
           kind: 'lines',
-          title: 'Time by upstream: half, and 99 %',
-          text: 'From handing a request over to the end of its response. One upstream alone: that machine. All of a service: what they share, such as their database.',
+          title: 'Time by upstream: p50 and p99',
+          text: 'From sending a request to the end of its response. If one upstream is slow, look at that machine; if all of a service are, at what they share, such as a database.',
           unit: 's',
           width: 8,
           thresholds: { orange: 1, red: 5 },
@@ -165,7 +165,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'lines',
           title: 'In flight, and waiting',
-          text: 'With each upstream, and waiting for one of the service. Waiting while in flight stands still: max_connections is reached.',
+          text: 'Requests at each upstream, and requests that wait for one. If they wait while in flight stands still, max_connections is reached.',
           unit: 'short',
           width: 8,
           colors: { waiting$: 'red' },
@@ -182,8 +182,8 @@ export const UPSTREAMS: Dashboard = {
         },
         {
           kind: 'stacked',
-          title: 'Tried again',
-          text: 'succeeded: callers noticed nothing. failed: every try did. no_budget: not tried again, because a tenth of the traffic was already; that is an outage, not a hiccup.',
+          title: 'Retries',
+          text: 'succeeded: the client noticed nothing. failed: every attempt failed. no_budget: not retried, because a tenth of the traffic already was. That is an outage, not a hiccup.',
           unit: 'reqps',
           width: 8,
           colors: { succeeded$: 'green', failed$: 'red', no_budget$: 'purple' },
@@ -197,7 +197,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'lines',
           title: 'Concurrency: limit, and in use',
-          text: 'How many requests may wait for responses at once, as found by itself, and how many do. A limit that falls: the service became slow. Only of services with concurrency.',
+          text: 'Limit of concurrent requests that the gateway found, and how many there are. A falling limit means that the service became slow. Only services with concurrency.',
           unit: 'short',
           width: 8,
           nothing: 'no concurrency limits',
@@ -213,7 +213,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Shed, by reason and tier',
-          text: 'circuit: the breaker is open. concurrency: the service is full. event_loop, heap: the gateway itself is; add gateways. The lowest tier goes first.',
+          text: 'circuit: the breaker is open. concurrency: the service is full. event_loop, heap: the gateway is full; add gateways. The lowest tier is shed first.',
           unit: 'reqps',
           width: 8,
           nothing: 'none',
@@ -227,7 +227,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Mirrored copies',
-          text: 'Copies for a second service, by what became of them. busy: too many under way, so the copy was left out; callers notice none of it.',
+          text: 'Copies for a second service, by result. busy: too many copies were in flight, so this one was left out. Clients notice nothing.',
           unit: 'reqps',
           width: 24,
           height: 6,

@@ -103,8 +103,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
     async take(tier, whose, asked = {}) {
       const { cost = 1, tenant } = checked(asked, ASKED)
       const policy = policyOf(tier, tenant)
-      if (!Number.isInteger(cost) || cost < 1)
-        throw new RangeError(`cost is ${cost}; it is an integer from 1`)
+      if (!Number.isInteger(cost) || cost < 1) throw new RangeError(`cost is ${cost}; give an integer from 1`)
       if (policy === undefined) {
         return { ...UNLIMITED, limit: undefined, done: async () => {}, renew: async () => {} }
       }
@@ -119,7 +118,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
         ...decision,
         limit: policy.limits[decision.binding],
         async done(quota = 0) {
-          if (!Number.isInteger(quota)) throw new RangeError(`quota is ${quota}; it is an integer`)
+          if (!Number.isInteger(quota)) throw new RangeError(`quota is ${quota}; give an integer`)
           if (!open) return
           open = false
           // A renewal in progress changes what is to be given back.

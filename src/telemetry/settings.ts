@@ -17,7 +17,7 @@ export async function telemetryOptions(
 ) {
   const otel = readOtelEnvironment(env)
   if (pushes && otel.problems.length > 0) {
-    log.warn({ problems: otel.problems }, 'variables of the environment for OpenTelemetry are ignored')
+    log.warn({ problems: otel.problems }, 'environment variables for OpenTelemetry are invalid and ignored')
   }
   return {
     otlp: pushes ? metricsPush(telemetry, otel) : undefined,

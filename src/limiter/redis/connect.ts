@@ -45,7 +45,10 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
   const warnOfProtocol = throttledWarning(log)
   const broken: OnBroken = (server, error) => {
     onBroken()
-    warnOfProtocol({ store: server, error }, 'the store broke the protocol; the connection is ended')
+    warnOfProtocol(
+      { store: server, error },
+      'the store broke the protocol; the gateway closed the connection',
+    )
   }
   const options = {
     ...connectionOptions(first, first.tls ? tlsOptions(store.tls ?? {}) : undefined),
@@ -159,8 +162,8 @@ function readPem(name: string, file: string): Buffer {
     return readFileSync(file)
   } catch (error) {
     throw new Error(
-      `store.tls.${name} names ${file}, which can not be read (${(error as NodeJS.ErrnoException).code}); ` +
-        'give a PEM file that the gateway may read, its path from where the gateway is started',
+      `store.tls.${name} names ${file}, which the gateway cannot read (${(error as NodeJS.ErrnoException).code}); ` +
+        'name a PEM file that it may read; a relative path is from where the gateway was started',
     )
   }
 }

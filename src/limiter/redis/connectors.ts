@@ -167,7 +167,9 @@ export function sentinelConnector({ hosts, primary, options }: Sentinels, onBrok
           this.#askAnother()
         }
       }
-      throw new Error(`no Sentinel tells where the primary is: ${(problem as Error | undefined)?.message}`)
+      throw new Error(
+        `no Sentinel knows the address of the primary: ${(problem as Error | undefined)?.message}`,
+      )
     }
 
     async #ask({ host, port }: Address): Promise<Address> {

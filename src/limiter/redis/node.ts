@@ -102,7 +102,7 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
         probeSent = undefined
         const serverNow: unknown = Array.isArray(reply) ? reply[0] : undefined
         if (typeof serverNow !== 'number' || !Number.isSafeInteger(serverNow)) {
-          if (!closed) onRefusal(new Error('it answers with something that is no time'))
+          if (!closed) onRefusal(new Error('its reply is not a time'))
           return
         }
         if (took > timeoutMs) return

@@ -88,7 +88,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   })
   const shards = createShards(store, timeoutMs, {
     onChange: onStateChange,
-    onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
+    onRefusal: (error) =>
+      warnOfRefusal({ error: storeError(error) }, 'the store refuses the commands of the gateway'),
   })
   let foreign = 0
   const warnOfForeign = throttledWarning(log)
@@ -103,7 +104,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     warn,
     onForeign(keys) {
       foreign += keys.length
-      warnOfForeign({ key: keys[0], keys: foreign }, 'a key of the store held something else than counts')
+      warnOfForeign({ key: keys[0], keys: foreign }, 'a key of the store held something other than counts')
     },
   })
   let closed = false

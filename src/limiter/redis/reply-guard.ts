@@ -76,7 +76,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
 
   /** Returns true if the reply that begins must be checked as a whole. */
   function mustBeHeld(type: number): boolean {
-    if (type === PUSH && !subscribes) throw new RespError('a message that nobody has subscribed to')
+    if (type === PUSH && !subscribes) throw new RespError('a message came without a subscription')
     // Messages are arrays in RESP2.
     if (subscribes && (type === PUSH || type === ARRAY)) return true
     const first = watched[0]
@@ -86,7 +86,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
   }
 
   function countReply(): void {
-    if (++answered > sent) throw new RespError('a reply that no command has asked for')
+    if (++answered > sent) throw new RespError('a reply came without a command')
     if (watched[0]?.number === answered) watched.shift()
   }
 
@@ -94,7 +94,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     const first = watched[0]
     if (!subscribes) {
       if (reader.type !== ERROR && !(reader.type === ARRAY && areSlots(decodeReply(reply)))) {
-        throw new RespError('what CLUSTER SLOTS answers is no list of slots')
+        throw new RespError('the reply to CLUSTER SLOTS is not a list of slots')
       }
       countReply()
       return
@@ -105,11 +105,11 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     const isMessage = kind === 'message' && typeof last === 'string'
     const confirms = kind === 'subscribe' && typeof last === 'number'
     if (parts.length !== 3 || typeof channel !== 'string' || (!isMessage && !confirms)) {
-      throw new RespError('a message of a shape that is not known')
+      throw new RespError('a message has an unknown form')
     }
     if (isMessage) return
     if (first?.name !== 'subscribe' || first.number !== answered + 1) {
-      throw new RespError('a subscription is confirmed that nobody has asked for')
+      throw new RespError('a subscription was confirmed without a command')
     }
     if (--first.left === 0) countReply()
   }

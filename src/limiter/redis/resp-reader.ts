@@ -186,8 +186,8 @@ function endOf(reader: RespReader, at: number, from: number): number {
 
 function begin(reader: RespReader, kind: number): void {
   const phase = FIRST_PHASE[kind]!
-  if (phase === TYPE) throw new RespError(`no type of reply begins with the byte ${kind}`)
-  if (kind === PUSH && reader.depth > 0) throw new RespError('a message stands inside a reply')
+  if (phase === TYPE) throw new RespError(`no reply begins with the byte ${kind}`)
+  if (kind === PUSH && reader.depth > 0) throw new RespError('a reply has a message inside it')
   reader.kind = kind
   reader.phase = phase
   reader.number = 0
@@ -206,7 +206,7 @@ function readDigits(reader: RespReader, chunk: Uint8Array, from: number): number
       return at + 1
     } else if (reader.digits === 0 && reader.sign === 0 && maySign(reader.kind, digit + ZERO)) {
       reader.sign = digit + ZERO
-    } else throw new RespError('a number has something in it that is no digit')
+    } else throw new RespError('a number has a character that is not a digit')
   }
   return chunk.length
 }
@@ -229,7 +229,7 @@ function hasBegun(reader: RespReader, here: number): boolean {
     return false
   }
   if (kind === BULK || kind === BLOB_ERROR || kind === VERBATIM) {
-    if (kind === VERBATIM && number < 4) throw new RespError('a string has no room for its format')
+    if (kind === VERBATIM && number < 4) throw new RespError('a string is too short for its format')
     reader.body = number
     reader.phase = number === 0 ? BODY_END : BODY
     if (reader.size + here + number > reader.most) throw tooLong(reader)

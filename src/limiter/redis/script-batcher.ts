@@ -155,7 +155,7 @@ export function createSender(options: SenderOptions): Sender {
         (error: unknown) => onError(batch, error),
       )
       .catch((error: unknown) => {
-        warn({ error: storeError(error) }, 'an answer of the store could not be read')
+        warn({ error: storeError(error) }, 'a reply of the store could not be read')
         giveUp(batch, 'error')
       })
   }
@@ -177,7 +177,7 @@ export function createSender(options: SenderOptions): Sender {
         for (const { resolve } of settles) resolve(isTime ? (at as number) : undefined)
       },
       (error: unknown) => {
-        warn({ error: storeError(error) }, 'the store did not hear what was to be settled')
+        warn({ error: storeError(error) }, 'the store did not get changes of earlier charges')
         for (const { resolve } of settles) resolve(undefined)
       },
     )
@@ -187,7 +187,7 @@ export function createSender(options: SenderOptions): Sender {
     latestReply = performance.now()
     if (batch.done) return
     if (!isReply(batch.asked, reply)) {
-      warn({}, 'the store answered with something that is no decision')
+      warn({}, 'the store sent a reply that is not a decision')
       giveUp(batch, 'error')
       return
     }

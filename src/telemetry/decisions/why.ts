@@ -11,14 +11,15 @@ const OUT_OF_REACH: Readonly<Record<DegradedReason, string>> = {
 /** Explains, for a person, what happened to a request and why, in a sentence or two. */
 export function whyOf(d: DecisionData): string {
   const { decision, error, status } = d
-  if (error === 'no_route') return 'No route fits its host and path.'
+  if (error === 'no_route') return 'No route matches its host and path.'
   if (d.route === null) return refused(d)
   if (decision !== null) {
     const decided = decision.allowed ? allowed(d, decision) : denied(d, decision)
     return decision.allowed && (status >= 500 || error !== null) ? `${decided} ${afterwards(d)}` : decided
   }
   if (error !== null) return refused(d)
-  if (d.identified_by === null) return 'The route answers by itself, before anybody asks who is calling.'
+  if (d.identified_by === null)
+    return 'The route answers by itself, before the gateway identifies the caller.'
   return `Not limited: tier ${d.tier} is unlimited on ${quotaOf(d)}, nothing is counted.${status >= 500 ? ` ${afterwards(d)}` : ''}`
 }
 

@@ -74,9 +74,12 @@ export function createOtlpSender<Items, Answer>(
       }
       // The exporter's own timeout counts silence only: a collector that sends a byte now and then would hold it for
       // ever.
-      const timer = setTimeout(() => giveUp?.(`no answer of the collector within ${timeoutMs} ms`), timeoutMs)
+      const timer = setTimeout(
+        () => giveUp?.(`the collector did not respond within ${timeoutMs} ms`),
+        timeoutMs,
+      )
       exporter.export(items, ({ code, error }) => {
-        finish(code === 0 ? undefined : (error ?? new Error('the collector did not take them')))
+        finish(code === 0 ? undefined : (error ?? new Error('the collector did not accept the push')))
       })
     },
     close() {

@@ -88,7 +88,7 @@ function watched(
     deserializeResponse(bytes) {
       const answer = ProtobufMetricsSerializer.deserializeResponse(bytes)
       const rejected = Number(answer.partialSuccess?.rejectedDataPoints ?? 0)
-      if (rejected > 0) onFailed(new Error(`the collector has rejected ${rejected} of the points`))
+      if (rejected > 0) onFailed(new Error(`the collector rejected ${rejected} points`))
       return answer
     },
   }

@@ -5,7 +5,7 @@ export function logWarnings(
   log: Record<'warn', (fields: object, message: string) => void>,
   messages: readonly string[],
 ): void {
-  if (messages.length > 0) log.warn({ messages }, 'configuration taken, with warnings')
+  if (messages.length > 0) log.warn({ messages }, 'configuration loaded, with warnings')
 }
 
 /**
@@ -21,6 +21,6 @@ export function logReload(
   const fields = { trigger, hash: snapshot.hash, load_ms: Math.round(durationMs), messages }
   if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
   else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
-  else if (repaired) log.info(fields, 'configuration good again, and as it was before it was rejected')
+  else if (repaired) log.info(fields, 'configuration valid again, and the same as before it was rejected')
   else log.debug(fields, 'configuration unchanged')
 }

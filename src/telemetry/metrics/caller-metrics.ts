@@ -3,7 +3,7 @@ import { counter, from, gauge, SERVICE, setAll } from './define-metric.js'
 /** Metrics of callers: their tokens, tiers, bans, and what they hold of what all share. */
 export const CALLER_METRICS = {
   shareHeld: gauge('tidegate.share.held', 'tidegate_share_held', {
-    help: 'How much of something bounded all callers hold now.',
+    help: 'Amount of a shared resource that all callers hold now.',
     labels: ['share', SERVICE],
     read: from('shares', (shares, set) => {
       for (const { name, service, held } of shares) set(held, name, service)
@@ -11,7 +11,7 @@ export const CALLER_METRICS = {
   }),
   shareRefused: counter('tidegate.share.refused', 'tidegate_share_refused_total', {
     unit: '{attempt}',
-    help: 'How often a caller found nothing left: it held its share already (caller), or everything was taken (all).',
+    help: 'Attempts to take a shared resource that failed. caller: the caller holds its share already. all: everything is taken.',
     labels: ['share', SERVICE, 'reason'],
     read: from('shares', (shares, set) => {
       for (const { name, service, refused } of shares) setAll(set, refused, name, service)
@@ -19,14 +19,14 @@ export const CALLER_METRICS = {
   }),
   bans: gauge('tidegate.bans', 'tidegate_bans', {
     unit: '{block}',
-    help: 'Blocks of addresses that are turned away: manual, auto, or by the configuration.',
+    help: 'Banned blocks of addresses, by source: manual, auto or config.',
     labels: ['source'],
     across: 'max',
     read: from('bans', (bans, set) => setAll(set, bans)),
   }),
   tokens: counter('tidegate.jwt.tokens', 'tidegate_jwt_tokens_total', {
     unit: '{token}',
-    help: 'Tokens of callers by the issuer that they name and what was found; cached: found good before.',
+    help: 'Tokens by issuer and result of their check. cached: the token was found valid before.',
     labels: ['issuer', 'result'],
     read: from('tokens', (tokens, set) => {
       for (const one of tokens) {
@@ -37,7 +37,7 @@ export const CALLER_METRICS = {
   }),
   unknownTiers: counter('tidegate.jwt.unknown_tiers', 'tidegate_jwt_unknown_tiers_total', {
     unit: '{token}',
-    help: 'Good tokens whose tier the configuration does not have.',
+    help: 'Valid tokens whose tier the configuration does not have.',
     labels: ['issuer'],
     read: from('tokens', (tokens, set) => {
       for (const { issuer, unknownTiers } of tokens) if (issuer !== 'none') set(unknownTiers, issuer)
@@ -53,7 +53,7 @@ export const CALLER_METRICS = {
   }),
   jwksKeys: gauge('tidegate.jwks.keys', 'tidegate_jwks_keys', {
     unit: '{key}',
-    help: 'Fetched keys of an issuer that are in use; 0: its tokens cannot be checked.',
+    help: 'Fetched keys of an issuer that are in use. 0: its tokens cannot be checked.',
     labels: ['issuer'],
     across: 'min',
     read: from('tokens', (tokens, set) => {
@@ -71,7 +71,7 @@ export const CALLER_METRICS = {
   }),
   tierLookups: counter('tidegate.tier.lookups', 'tidegate_tier_lookups_total', {
     unit: '{request}',
-    help: 'Requests whose tier was looked up in a source, by what was known of the consumer: hit, stale, negative, miss, skipped.',
+    help: 'Requests whose tier was looked up in a source, by state of the cache: hit, stale, negative, miss or skipped.',
     labels: ['source', 'result'],
     read: from('tierSources', (tierSources, set) => {
       for (const { source, counts } of tierSources) setAll(set, counts.lookups, source)
@@ -79,7 +79,7 @@ export const CALLER_METRICS = {
   }),
   tierQuestions: counter('tidegate.tier.source_questions', 'tidegate_tier_source_questions_total', {
     unit: '{question}',
-    help: 'Questions to a source of tiers, by what came of it: found, none, timeout, error, or dropped before its turn.',
+    help: 'Queries to a tier source, by result: found, none, timeout, error, or dropped before its turn.',
     labels: ['source', 'result'],
     read: from('tierSources', (tierSources, set) => {
       for (const { source, counts } of tierSources) setAll(set, counts.questions, source)
@@ -87,7 +87,7 @@ export const CALLER_METRICS = {
   }),
   tierUnknown: counter('tidegate.tier.unknown', 'tidegate_tier_unknown_total', {
     unit: '{request}',
-    help: 'Requests for which a source named a tier that the configuration does not have.',
+    help: 'Requests for which a tier source named a tier that the configuration does not have.',
     labels: ['source'],
     read: from('tierSources', (tierSources, set) => {
       for (const { source, counts } of tierSources) set(counts.unknownTiers, source)
@@ -98,7 +98,7 @@ export const CALLER_METRICS = {
     'tidegate_tier_source_protocol_errors_total',
     {
       unit: '{connection}',
-      help: 'Connections to a source of tiers that were ended because its server broke the protocol.',
+      help: 'Connections to a tier source that the gateway closed because the server broke the protocol.',
       labels: ['source'],
       read: from('tierSources', (tierSources, set) => {
         for (const { source, counts } of tierSources) set(counts.protocolErrors, source)
@@ -106,7 +106,7 @@ export const CALLER_METRICS = {
     },
   ),
   tierSourceUp: gauge('tidegate.tier.source_up', 'tidegate_tier_source_up', {
-    help: 'Whether a source of tiers answers (1), or is down and the last known tiers hold (0).',
+    help: '1 while a tier source answers, 0 while it is down and the last known tiers hold.',
     labels: ['source'],
     across: 'min',
     read: from('tierSources', (tierSources, set) => {
@@ -115,7 +115,7 @@ export const CALLER_METRICS = {
   }),
   tierSourceRemembered: gauge('tidegate.tier.source_remembered', 'tidegate_tier_source_remembered', {
     unit: '{consumer}',
-    help: 'Consumers of whom the answer of a source is remembered.',
+    help: 'Consumers whose tier is cached from a source.',
     labels: ['source'],
     read: from('tierSources', (tierSources, set) => {
       for (const { source, remembered } of tierSources) set(remembered, source)

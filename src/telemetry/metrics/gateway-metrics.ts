@@ -3,7 +3,7 @@ import { counter, from, gauge, setAll } from './define-metric.js'
 /** Metrics of the gateway itself: store, connections, configuration, workers, and what telemetry loses. */
 export const GATEWAY_METRICS = {
   storeState: gauge('tidegate.store.state', 'tidegate_store_state', {
-    help: '1 for the state that the store is in now: up, or degraded while decisions are made without it.',
+    help: '1 for the present state of the store: up, or degraded while the gateway decides without it.',
     labels: ['state'],
     across: 'max',
     read: from('storeState', (storeState, set) => {
@@ -12,24 +12,24 @@ export const GATEWAY_METRICS = {
   }),
   storeForeignKeys: counter('tidegate.store.foreign_keys', 'tidegate_store_foreign_keys_total', {
     unit: '{key}',
-    help: 'Times at which a key held something else than counts: it counted as none, and was written over.',
+    help: 'Keys of the store that held something other than counts. Such a key counts as empty and is overwritten.',
     read: from('foreignKeys', (foreignKeys, set) => set(foreignKeys)),
   }),
   storeProtocolErrors: counter('tidegate.store.protocol_errors', 'tidegate_store_protocol_errors_total', {
     unit: '{connection}',
-    help: 'Connections to the store that were ended because its server broke the protocol.',
+    help: 'Connections to the store that the gateway closed because the server broke the protocol.',
     read: from('storeProtocolErrors', (storeProtocolErrors, set) => set(storeProtocolErrors)),
   }),
   storeRollbacks: counter('tidegate.store.rollbacks', 'tidegate_store_rollbacks_total', {
     unit: '{rollback}',
-    help: 'Times at which a process noticed that the store had forgotten what it had, by what that was.',
+    help: 'Times that a process noticed that the store had lost records, by kind of record.',
     labels: ['records'],
     read: from('maps', (maps, set) => {
       for (const { what, rollbacks } of maps.map((map) => map.history())) set(rollbacks, what)
     }),
   }),
   storeForgotten: gauge('tidegate.store.forgotten', 'tidegate_store_forgotten', {
-    help: '1 while the store has forgotten some of these records and no operator has decided what holds.',
+    help: '1 while the store has lost some of these records and no operator has decided which ones hold.',
     labels: ['records'],
     across: 'max',
     read: from('maps', (maps, set) => {
@@ -39,30 +39,30 @@ export const GATEWAY_METRICS = {
     }),
   }),
   overload: gauge('tidegate.overload', 'tidegate_overload', {
-    help: 'How much of the traffic is shed because the gateway cannot keep up, from 0 to 1.',
+    help: 'Share of the traffic that is shed because the gateway is overloaded, 0 to 1.',
     labels: ['reason'],
     across: 'max',
     read: from('overload', (overload, set) => setAll(set, overload)),
   }),
   connections: gauge('tidegate.connections', 'tidegate_connections', {
     unit: '{connection}',
-    help: 'Connections of clients that are open now.',
+    help: 'Open client connections.',
     read: from('connections', (connections, set) => set(connections.open)),
   }),
   connectionsRejected: counter('tidegate.connections.rejected', 'tidegate_connections_rejected_total', {
     unit: '{connection}',
-    help: 'Connections of clients closed before their first request, by reason.',
+    help: 'Client connections closed before their first request, by reason.',
     labels: ['reason'],
     read: from('connections', (connections, set) => setAll(set, connections.rejected)),
   }),
   http2Connections: gauge('tidegate.http2.connections', 'tidegate_http2_connections', {
     unit: '{connection}',
-    help: 'Connections of clients over HTTP/2 that are open now.',
+    help: 'Open client connections over HTTP/2.',
     read: from('http2', (http2, set) => set(http2.open)),
   }),
   http2Aborted: counter('tidegate.http2.aborted', 'tidegate_http2_aborted_total', {
     unit: '{connection}',
-    help: 'Connections over HTTP/2 that the gateway closed for abuse, by reason.',
+    help: 'HTTP/2 connections that the gateway closed for abuse, by reason.',
     labels: ['reason'],
     read: from('http2', (http2, set) => setAll(set, http2.closed)),
   }),
@@ -71,7 +71,7 @@ export const GATEWAY_METRICS = {
     'tidegate_tls_certificate_expiry_timestamp_seconds',
     {
       unit: 's',
-      help: 'Unix time at which a certificate that is served expires.',
+      help: 'Unix time at which a certificate in use expires.',
       labels: ['certificate'],
       across: 'min',
       read: from('certificates', (certificates, set) => {
@@ -81,17 +81,17 @@ export const GATEWAY_METRICS = {
   ),
   tlsReloads: counter('tidegate.tls.reloads', 'tidegate_tls_reloads_total', {
     unit: '{reload}',
-    help: 'Attempts to read the certificates again, by result.',
+    help: 'Reloads of the certificates, by result.',
     labels: ['result'],
   }),
   configReloads: counter('tidegate.config.reloads', 'tidegate_config_reloads_total', {
     unit: '{reload}',
-    help: 'Attempts to load the configuration again, by result.',
+    help: 'Reloads of the configuration, by result.',
     labels: ['result'],
     across: 'primary',
   }),
   configGood: gauge('tidegate.config.last_reload_successful', 'tidegate_config_last_reload_successful', {
-    help: '1 while the configuration in force is what the file said when it was read last, 0 while that was rejected.',
+    help: '1 if the last reload of the configuration succeeded, 0 if it was rejected.',
     across: 'primary',
   }),
   configInfo: gauge('tidegate.config.info', 'tidegate_config_info', {
@@ -112,7 +112,7 @@ export const GATEWAY_METRICS = {
   }),
   workerExits: counter('tidegate.worker.exits', 'tidegate_worker_exits_total', {
     unit: '{process}',
-    help: 'Worker processes that ended: after a drain, or failed, for any other reason.',
+    help: 'Worker processes that ended: drained, or failed for any other reason.',
     labels: ['result'],
     across: 'primary',
   }),
@@ -123,24 +123,24 @@ export const GATEWAY_METRICS = {
   }),
   logLinesLeftOut: counter('tidegate.log.lines_left_out', 'tidegate_log_lines_left_out_total', {
     unit: '{line}',
-    help: 'Access log lines that were not to be written, by reason.',
+    help: 'Access log lines left out on purpose, by reason.',
     labels: ['reason'],
     read: from('logLinesLeftOut', (logLinesLeftOut, set) => setAll(set, logLinesLeftOut)),
   }),
   spansExported: counter('tidegate.spans.exported', 'tidegate_spans_exported_total', {
     unit: '{span}',
-    help: 'Spans that the collector has taken.',
+    help: 'Spans that the collector has accepted.',
     read: from('spans', (spans, set) => set(spans.sent)),
   }),
   spansDropped: counter('tidegate.spans.dropped', 'tidegate_spans_dropped_total', {
     unit: '{span}',
-    help: 'Spans that were lost, by reason; rate: requests that were not recorded because there were so many.',
+    help: 'Lost spans, by reason. rate: requests that were not recorded because there were too many.',
     labels: ['reason'],
     read: from('spans', (spans, set) => setAll(set, spans.dropped)),
   }),
   otlpFailures: counter('tidegate.otlp.export_failures', 'tidegate_otlp_export_failures_total', {
     unit: '{export}',
-    help: 'Pushes to the OTLP endpoint that failed. Of metrics the next one carries the same totals; spans are lost.',
+    help: 'Failed pushes to the OTLP endpoint. The next push of metrics carries the same totals; spans are lost.',
     labels: ['signal'],
     read: from('spans', (spans, set) => set(spans.failed, 'traces')),
   }),

@@ -37,7 +37,7 @@ export const REQUEST_METRICS = {
     boundsMs: REQUEST_MS,
   }),
   clientDuration: histogram('http.client.request.duration', 'http_client_request_duration_seconds', {
-    help: 'Time from handing a request to an upstream to the end of its response.',
+    help: 'Time from sending a request to an upstream to the end of its response.',
     labels: [
       SERVICE,
       'server.address',
@@ -49,18 +49,18 @@ export const REQUEST_METRICS = {
     boundsMs: REQUEST_MS,
   }),
   overhead: histogram('tidegate.overhead', 'tidegate_overhead_seconds', {
-    help: 'Time a request spent in the gateway: the whole less the upstream.',
+    help: 'Time that a request spent in the gateway: its duration without the time at the upstream.',
     labels: [SERVICE],
     boundsMs: OVERHEAD_MS,
   }),
   limitDecisions: counter('tidegate.limit.decisions', 'tidegate_limit_decisions_total', {
     unit: '{decision}',
-    help: 'Quota decisions by the limit that was binding; near is allowed with 80 % of it used, or more.',
+    help: 'Quota decisions, by binding limit. near: allowed, with 80 % of the limit used or more.',
     labels: [SERVICE, TIER, 'limit', 'decision', 'decided_by'],
   }),
   candidateDecisions: counter('tidegate.candidate.decisions', 'tidegate_candidate_decisions_total', {
     unit: '{decision}',
-    help: 'What candidate limits would have decided, by the one that was binding. Not counted while the store is away.',
+    help: 'Decisions that candidate limits would have made, by binding limit. Not counted while the store is away.',
     labels: [SERVICE, TIER, 'limit', 'decision'],
   }),
   limitDuration: histogram('tidegate.limit.duration', 'tidegate_limit_duration_seconds', {
@@ -70,17 +70,17 @@ export const REQUEST_METRICS = {
   }),
   failOpen: counter('tidegate.fail_open', 'tidegate_fail_open_total', {
     unit: '{request}',
-    help: 'Requests let pass uncounted because the store did not decide.',
+    help: 'Requests that passed uncounted because the store did not decide.',
     labels: [SERVICE, 'reason'],
   }),
   shed: counter('tidegate.shed', 'tidegate_shed_total', {
     unit: '{request}',
-    help: 'Requests turned away for want of room, before any quota was taken.',
+    help: 'Requests shed because there was no room for them, before any quota was taken.',
     labels: [SERVICE, TIER, 'reason'],
   }),
   edgeDenied: counter('tidegate.edge.denied', 'tidegate_edge_denied_total', {
     unit: '{request}',
-    help: 'Requests turned away at the edge, before anything else was done, by reason.',
+    help: 'Requests denied at the edge, before any other work, by reason.',
     labels: ['reason'],
   }),
   requestsRefused: counter('tidegate.requests.refused', 'tidegate_requests_refused_total', {
@@ -90,11 +90,11 @@ export const REQUEST_METRICS = {
   }),
   internalErrors: counter('tidegate.internal_errors', 'tidegate_internal_errors_total', {
     unit: '{error}',
-    help: 'Exceptions in the handling of one request, which ended that request and nothing else.',
+    help: 'Exceptions in the handling of a request. Each ended that request and nothing else.',
   }),
   mirrored: counter('tidegate.mirrored', 'tidegate_mirrored_total', {
     unit: '{request}',
-    help: 'Requests of which a copy was due for a second service, by what became of the copy.',
+    help: 'Requests to be mirrored to a second service, by result of the copy.',
     labels: [SERVICE, 'result'],
   }),
 }

@@ -3,7 +3,7 @@ import { counter, from, gauge, SERVICE, setAll } from './define-metric.js'
 /** Metrics of upstreams and of the guards in front of them. */
 export const UPSTREAM_METRICS = {
   circuitState: gauge('tidegate.circuit.state', 'tidegate_circuit_state', {
-    help: '1 for the state that the circuit breaker of a service is in now: closed, open or half_open.',
+    help: '1 for the present state of the circuit breaker of a service: closed, open or half_open.',
     labels: [SERVICE, 'state'],
     across: 'max',
     read: from('guards', (guards, set) => {
@@ -15,7 +15,7 @@ export const UPSTREAM_METRICS = {
   }),
   concurrencyLimit: gauge('tidegate.concurrency.limit', 'tidegate_concurrency_limit', {
     unit: '{request}',
-    help: 'How many requests may wait for the responses of a service at once, as found now.',
+    help: 'Present limit of concurrent requests to a service.',
     labels: [SERVICE],
     read: from('guards', (guards, set) => {
       for (const { service, concurrency } of guards) if (concurrency) set(concurrency.limit, service)
@@ -23,7 +23,7 @@ export const UPSTREAM_METRICS = {
   }),
   concurrencyInFlight: gauge('tidegate.concurrency.in_flight', 'tidegate_concurrency_in_flight', {
     unit: '{request}',
-    help: 'How many wait now.',
+    help: 'Concurrent requests to a service.',
     labels: [SERVICE],
     read: from('guards', (guards, set) => {
       for (const { service, concurrency } of guards) if (concurrency) set(concurrency.in_flight, service)
@@ -31,14 +31,14 @@ export const UPSTREAM_METRICS = {
   }),
   upstreamRetries: counter('tidegate.upstream.retries', 'tidegate_upstream_retries_total', {
     unit: '{request}',
-    help: 'Requests that were tried again, by what came of it; no_budget: that were not, though they could have been.',
+    help: 'Retried requests, by result. no_budget: the retry budget denied the retry.',
     labels: [SERVICE, 'result'],
     read: from('guards', (guards, set) => {
       for (const { service, retries } of guards) setAll(set, retries, service)
     }),
   }),
   upstreamHealthy: gauge('tidegate.upstream.healthy', 'tidegate_upstream_healthy', {
-    help: 'Whether an upstream is given requests (1) or left out (0).',
+    help: '1 while an upstream gets requests, 0 while it is left out.',
     labels: [SERVICE, 'upstream'],
     across: 'min',
     read: from('upstreams', (upstreams, set) => {
@@ -47,7 +47,7 @@ export const UPSTREAM_METRICS = {
   }),
   upstreamInFlight: gauge('tidegate.upstream.requests_in_flight', 'tidegate_upstream_requests_in_flight', {
     unit: '{request}',
-    help: 'Requests and tunnels that are with an upstream now.',
+    help: 'Requests and tunnels in flight at an upstream.',
     labels: [SERVICE, 'upstream'],
     read: from('upstreams', (upstreams, set) => {
       for (const { service, upstream, inFlight } of upstreams) set(inFlight, service, upstream)
@@ -55,7 +55,7 @@ export const UPSTREAM_METRICS = {
   }),
   upstreamWaiting: gauge('tidegate.upstream.requests_waiting', 'tidegate_upstream_requests_waiting', {
     unit: '{request}',
-    help: 'Requests that wait until an upstream of the service has a connection to spare.',
+    help: 'Requests that wait for a connection to an upstream of the service.',
     labels: [SERVICE],
     read: from('waiting', (waiting, set) => {
       for (const [service, count] of waiting) set(count, service)
@@ -63,7 +63,7 @@ export const UPSTREAM_METRICS = {
   }),
   upstreamEjections: counter('tidegate.upstream.ejections', 'tidegate_upstream_ejections_total', {
     unit: '{ejection}',
-    help: 'How often an upstream was left out for a while because its requests failed.',
+    help: 'Ejections of an upstream because its requests failed.',
     labels: [SERVICE, 'upstream'],
     anew: true,
     read: from('upstreams', (upstreams, set) => {
@@ -72,7 +72,7 @@ export const UPSTREAM_METRICS = {
   }),
   upstreamChecks: counter('tidegate.upstream.health_checks', 'tidegate_upstream_health_checks_total', {
     unit: '{check}',
-    help: 'Checks of health of an upstream, by result.',
+    help: 'Health checks of an upstream, by result.',
     labels: [SERVICE, 'upstream', 'result'],
     anew: true,
     read: from('upstreams', (upstreams, set) => {

@@ -2,7 +2,7 @@ import type { ReadableSpan } from '@opentelemetry/sdk-trace'
 import type { OtlpSender } from '../export/otlp-http.js'
 
 /**
- * Reasons for unsent spans: too many waited, the collector did not take them, or more requests than the rate allows.
+ * Reasons for unsent spans: too many waited, the collector did not accept the push, or more requests than the rate allows.
  */
 export type DropReason = 'queue' | 'export' | 'rate'
 

@@ -40,7 +40,7 @@ t.test('a key that holds something other than counts is overwritten, counted and
     }
   }
   t.match(
-    log.find(({ message }) => message === 'a key of the store held something else than counts'),
+    log.find(({ message }) => message === 'a key of the store held something other than counts'),
     { level: 'warn', fields: { key: 'rl:api:{alice}:1m' } },
   )
   t.equal(limiter.state(), 'up')

@@ -45,7 +45,7 @@ t.test('an impossible reply of the store is logged, and on_failure decides inste
       const decision = await limiter.take(service, service.policies[tier]!, 'alice', 1)
       t.match(decision, { allowed: false, decidedBy: 'closed', reason: 'error' }, what)
       t.ok(
-        log.some(({ message }) => message === 'the store answered with something that is no decision'),
+        log.some(({ message }) => message === 'the store sent a reply that is not a decision'),
         `${what}: is in the log`,
       )
     }),
@@ -69,7 +69,9 @@ t.test('a store whose reply to the probe has no time is not up', async (t) => {
       const { limiter, log } = openLimiter(t, store.url)
       await limiter.ready
       await store.misleads(reply)
-      await eventually('it is refused', () => log.some(({ fields }) => /no time/.test(String(fields.error))))
+      await eventually('it is refused', () =>
+        log.some(({ fields }) => /not a time/.test(String(fields.error))),
+      )
       await eventually('it is up again once it tells the time', () => limiter.state() === 'up')
     }),
   )

@@ -76,6 +76,6 @@ t.test('an unreadable file is an error at the start', async (t) => {
   const quiet = { info() {}, warn() {} }
   const tls = { ca: '/nonexistent/ca.pem' }
   t.throws(() => connectStore({ redis: 'rediss://127.0.0.1:1', tls }, quiet), {
-    message: /store\.tls\.ca names \/nonexistent\/ca\.pem, which can not be read \(ENOENT\); give/,
+    message: /store\.tls\.ca names \/nonexistent\/ca\.pem, which the gateway cannot read \(ENOENT\); name/,
   })
 })
