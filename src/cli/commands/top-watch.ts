@@ -19,7 +19,7 @@ export interface WatchOptions {
 /** Maximum number of rows requested. */
 const ROWS = 100
 const BY: Readonly<Record<string, Dimension>> = { l: 'limited', n: 'near', c: 'cost', s: 'share' }
-const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ further  q end'
+const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ scroll  q quit'
 
 /**
  * Shows the live table until the user quits. Rejects if the first answer is a refusal. A gateway that goes away later

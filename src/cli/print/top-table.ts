@@ -46,7 +46,7 @@ export function topLines(view: TopView, paint: Paint): { head: string[]; rows: s
   if (told?.nodes.problem != null)
     foot.push(paint('yellow', cutTo(`this gateway only: ${told.nodes.problem}`, columns)))
   if (told !== undefined && told.nodes.silent.length > 0)
-    foot.push(paint('yellow', cutTo(`silent: ${seen(told.nodes.silent.join(', '))}`, columns)))
+    foot.push(paint('yellow', cutTo(`no answer from ${seen(told.nodes.silent.join(', '))}`, columns)))
   if (problem !== undefined) foot.push(paint('red', cutTo(problem, columns)))
   if (told === undefined) return { head, rows: [], foot }
   if (told.rows.length === 0) return { head, rows: [cutTo(words.none, columns)], foot }

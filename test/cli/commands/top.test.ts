@@ -92,7 +92,7 @@ t.test('top says what is missing: consumers, gateways, the store, an answer', as
   const silent = { answered: 2, silent: ['b:7\u001b[31m'], problem: null }
   t.match(
     text({ told: { ...ANSWER, nodes: silent } }),
-    / 2 of 3 gateways\n[\s\S]*\nsilent: b:7\\u\{1b}\[31m$/,
+    / 2 of 3 gateways\n[\s\S]*\nno answer from b:7\\u\{1b}\[31m$/,
   )
   const alone = { answered: 1, silent: [], problem: 'the store is out of reach' }
   t.match(
@@ -164,7 +164,7 @@ function startWatch(t: Test, answer: { now: TopAnswer | Error }) {
 t.test('the live table fills the screen, follows the keys, and restores the screen', async (t) => {
   const answer: { now: TopAnswer | Error } = { now: ANSWER }
   const { stdin, stdout, asked, ended, shows, written } = startWatch(t, answer)
-  await shows(/acme[\s\S]*q end/)
+  await shows(/acme[\s\S]*q quit/)
   t.strictSame(stdin.raw, [true])
   const press = async (key: string, pattern: RegExp) => {
     const shown = shows(pattern)
