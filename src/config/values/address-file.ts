@@ -23,12 +23,13 @@ export function readAddressFile(file: string, fail: Fail): NamedFile | undefined
     const fault = readBlock(address, block)
     if (fault === undefined) continue
     const shown = JSON.stringify(address.length > 60 ? `${address.slice(0, 60)}…` : address)
-    return fault === 'inexact'
-      ? fail(`has on line ${number} bits set behind a prefix, ${shown}`, `write ${formatBlock(block)} there`)
-      : fail(
-          `has on line ${number} no address block, ${shown}`,
-          'write one a line, such as 192.0.2.0/24, and # in front of words',
-        )
+    if (fault === 'inexact')
+      return fail(
+        `has bits set behind a prefix on line ${number}, ${shown}`,
+        `write ${formatBlock(block)} there`,
+      )
+    const fix = 'write one per line, such as 192.0.2.0/24, and # in front of words'
+    return fail(`has no address block on line ${number}, ${shown}`, fix)
   }
   return { file, text }
 }

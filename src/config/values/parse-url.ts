@@ -43,10 +43,7 @@ export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefi
   const raw = match[1] ?? '/'
   const base = canonicalPath(raw)
   if (base === undefined || base.encoded || base.key !== raw) {
-    return fail(
-      'has a base path that is not plain',
-      'write it without dot segments, double slashes and escapes',
-    )
+    return fail('has an unusual base path', 'write it without dot segments, double slashes and escapes')
   }
   const url = new URL(text)
   const { path } = base
@@ -58,7 +55,7 @@ export function readHttpUrl(text: string, fail: Fail): string | undefined {
   if (url !== undefined && /^https?:$/.test(url.protocol) && url.hostname !== '') return text
   return fail(
     'is not an http:// or https:// address',
-    'write all of it, such as https://collector.internal:4318/path',
+    'write one such as https://collector.internal:4318/path',
   )
 }
 

@@ -31,19 +31,15 @@ const FORM =
 export function readRedisAddress(text: string, fail: Fail): RedisAddress | undefined {
   const groups = FORM.exec(text)?.groups
   if (groups === undefined) {
-    return fail(
-      'is not the address of a Redis server',
-      'write redis://host:6379, rediss:// for TLS; escape special characters of a password as %40 and so on',
-    )
+    const fix = 'write redis://host:6379, or rediss:// for TLS; escape special characters as %40 and so on'
+    return fail('is not the address of a Redis server', fix)
   }
   const sentinel = groups.scheme!.endsWith('+sentinel')
   const path = (groups.path ?? '').split('/').filter((part) => part !== '')
   const sentinelPrimary = sentinel ? path.shift() : undefined
   if (sentinel && sentinelPrimary === undefined) {
-    return fail(
-      'names Sentinels but no primary',
-      'write redis+sentinel://host:26379,other:26379/primary with the name that Sentinel knows it by',
-    )
+    const fix = 'write redis+sentinel://host:26379,other:26379/primary with its name in Sentinel'
+    return fail('names Sentinels but no primary', fix)
   }
   const db = path.shift() ?? '0'
   if (!/^\d{1,4}$/.test(db) || path.length > 0) {
@@ -52,10 +48,8 @@ export function readRedisAddress(text: string, fail: Fail): RedisAddress | undef
   }
   const names = groups.hosts!.split(',')
   if (!sentinel && names.length > 1) {
-    return fail(
-      'has several hosts',
-      'write a list of addresses for a Redis Cluster, or redis+sentinel:// with the name of the primary',
-    )
+    const fix = 'write a list for a Redis Cluster, or redis+sentinel:// with the name of the primary'
+    return fail('has several hosts', fix)
   }
   const hosts = names.map((host) => readServer(host, sentinel ? 26379 : 6379))
   if (hosts.includes(undefined)) {
@@ -63,10 +57,7 @@ export function readRedisAddress(text: string, fail: Fail): RedisAddress | undef
   }
   const [username, password] = [decode(groups.user), decode(groups.password)]
   if (username === null || password === null) {
-    return fail(
-      'has a user or password that is not percent-encoded properly',
-      'write % itself as %25, @ as %40',
-    )
+    return fail('has a user or password with invalid percent-encoding', 'write % as %25, @ as %40')
   }
   return {
     hosts: hosts as RedisServer[],
@@ -82,10 +73,8 @@ export function readRedisAddress(text: string, fail: Fail): RedisAddress | undef
 export function readClusterNode(text: string, fail: Fail): RedisAddress | undefined {
   const address = readRedisAddress(text, fail)
   if (address?.sentinelPrimary !== undefined) {
-    return fail(
-      'names Sentinels, in the list of the nodes of a Redis Cluster',
-      'write it alone, not in a list: one address takes all Sentinels, separated by commas',
-    )
+    const fix = 'write one address for all Sentinels, separated by commas, instead of a list'
+    return fail('names Sentinels, in the list of the nodes of a Redis Cluster', fix)
   }
   if (address !== undefined && address.db !== 0) {
     return fail('has a database number, which a Redis Cluster does not know', 'leave the number out')

@@ -42,7 +42,7 @@ routes: [{ path: /*, service: a }]
   await writeFile(`${list}.new`, '203.0.113.8\nbanana\n')
   await rename(`${list}.new`, list)
   await eventually('it is rejected', () => source.status().lastError !== null)
-  t.match(source.status().lastError?.messages.join(), /has on line 2 no address block, "banana"/)
+  t.match(source.status().lastError?.messages.join(), /has no address block on line 2, "banana"/)
   t.ok(denies('203.0.113.7'), 'the last good one stays')
 })
 

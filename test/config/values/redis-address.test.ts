@@ -57,10 +57,10 @@ t.test('reports errors without parts that may be a password', async (t) => {
     ['redis://:hunter2@host:99999', /host or port/],
     ['redis://:hunter2@host/zero', /database number/],
     ['redis://:hunter2@host/0/1', /database number/],
-    ['redis://:hunter2@a,b', /list of addresses/],
+    ['redis://:hunter2@a,b', /write a list/],
     ['redis+sentinel://:hunter2@host', /no primary/],
     ['redis+sentinel://:hunter2@host/primary/x', /database number/],
-    ['redis://:hunter2%@host', /percent-encoded/],
+    ['redis://:hunter2%@host', /percent-encoding/],
     ['redis://:hunter2@x@host', /as %40/],
   ] as const) {
     const said = complaint(readRedisAddress, address)
@@ -71,6 +71,6 @@ t.test('reports errors without parts that may be a password', async (t) => {
 
 t.test('a Cluster node is one server, without a database number', async (t) => {
   t.equal(complaint(readClusterNode, 'redis://a:7000'), undefined)
-  t.match(complaint(readClusterNode, 'redis+sentinel://a/primary'), /not in a list/)
+  t.match(complaint(readClusterNode, 'redis+sentinel://a/primary'), /instead of a list/)
   t.match(complaint(readClusterNode, 'redis://a/1'), /database number/)
 })
