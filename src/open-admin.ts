@@ -59,5 +59,5 @@ export function openAdmin(parts: AdminParts): FastifyInstance {
 /** Answers the other gateways on a store, for this gateway. */
 export function joinFleet({ fleet, audit }: Store, ask: Ask, log: AdminDeps['log']): void {
   answerGateways(fleet, QUESTIONS, ask)
-  answerAudited(fleet, { stream: () => audit, log })
+  answerAudited(fleet, audit, log)
 }

@@ -58,8 +58,4 @@ export interface ConfigControl {
   }>
 }
 
-export interface AdminLog {
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
-}
+export type AdminLog = Record<'info' | 'warn' | 'error', (details: object, message: string) => void>

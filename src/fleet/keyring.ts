@@ -2,23 +2,20 @@ import { API_KEYS, type StoredKey } from './api-keys.js'
 import type { LastUsed } from './last-used.js'
 import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
-/** API keys in the store, as the owner of the store connection offers them. */
-export interface KeyStore {
-  /**
-   * Returns the map of all keys. From the first call on, this process holds all of them, so call it only where keys are
-   * needed.
-   */
-  keys(): ReplicatedMap<StoredKey>
-  readonly lastUsed: LastUsed
-}
+export type KeyStore = ReturnType<typeof createKeyStore>
 
+/** Offers the API keys of the store. */
 export function createKeyStore(
   open: (shape: MapShape<StoredKey>) => ReplicatedMap<StoredKey>,
   lastUsed: LastUsed,
-): KeyStore {
+) {
   let opened: ReplicatedMap<StoredKey> | undefined
   return {
-    keys() {
+    /**
+     * Returns the map of all keys. From the first call on, this process holds all of them, so call it only where keys
+     * are needed.
+     */
+    keys(): ReplicatedMap<StoredKey> {
       opened ??= open(API_KEYS)
       return opened
     },

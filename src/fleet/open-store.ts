@@ -1,15 +1,15 @@
 import type { Config } from '../config/schema/schema.js'
-import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Limiter } from '../limiter/limiter.js'
 import { openCounts } from '../limiter/open-limiter.js'
 import type { Log } from '../log-throttle.js'
 import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
-import { BANS, type Bans, createBans } from './bans.js'
+import { BANS, createBans } from './bans.js'
 import { createFleet, type Fleet, LONE_FLEET } from './gateway-rpc.js'
-import { createKeyStore, type KeyStore } from './keyring.js'
+import { createKeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed, type LastUsed } from './last-used.js'
-import { AMOUNTS, type Amounts, createAmounts } from './overrides.js'
+import { AMOUNTS, createAmounts } from './overrides.js'
 import { openSubscriber } from './pubsub.js'
 import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
 import { createRedisMap } from './replicated-map-redis.js'
@@ -18,29 +18,7 @@ import { createRedisMap } from './replicated-map-redis.js'
 type OpenMap = <V>(shape: MapShape<V>) => ReplicatedMap<V>
 
 /** Store of counts, tier assignments and everything else that gateways share. */
-export interface Store {
-  readonly limiter: Limiter
-  readonly assignments: TierAssignments
-  /** Boosts and overrides. */
-  readonly amounts: Amounts
-  readonly bans: Bans
-  /** Changes that operators made. */
-  readonly audit: AuditStream
-  readonly keys: KeyStore
-  /** Opens another map that all gateways share. The store closes the map. */
-  readonly map: OpenMap
-  /** Returns the open maps whose store may forget what it had. */
-  maps(): readonly ForgettableMap[]
-  /** Describes, for operators, what is wrong with the store. */
-  faults(): readonly string[]
-  /** Returns the number of connections that were closed because the store broke the protocol. */
-  protocolErrors(): number
-  /** Communication with the other gateways on the store. */
-  readonly fleet: Fleet
-  /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
-  readonly ready: Promise<void>
-  close(): Promise<void>
-}
+export type Store = ReturnType<typeof createStore>
 
 export interface Role {
   /** True (the default) if this process decides on requests, and so has a share of the limits while Redis is away. */
@@ -91,15 +69,20 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
 }
 
 /** Parts that differ between stores. */
-export interface StoreParts
-  extends Pick<Store, 'limiter' | 'audit'>,
-    Partial<Pick<Store, 'maps' | 'fleet' | 'protocolErrors' | 'ready' | 'close'>> {
+interface StoreParts {
+  readonly limiter: Limiter
+  readonly audit: AuditStream
   readonly openMap: OpenMap
   readonly lastUsed: LastUsed
+  readonly maps?: () => readonly ForgettableMap[]
+  readonly fleet?: Fleet
+  readonly protocolErrors?: () => number
+  readonly ready?: Promise<void>
+  readonly close?: () => Promise<void>
 }
 
 /** Creates a store from its parts, and opens its maps. A store without a fleet has no other gateways. */
-export function createStore(parts: StoreParts): Store {
+export function createStore(parts: StoreParts) {
   const { limiter, audit, openMap, lastUsed, fleet = LONE_FLEET, ready = Promise.resolve() } = parts
   const { maps = () => [], protocolErrors = () => 0 } = parts
   const opened: { close(): Promise<void> }[] = []
@@ -118,23 +101,31 @@ export function createStore(parts: StoreParts): Store {
   return {
     limiter,
     assignments,
+    /** Boosts and overrides. */
     amounts,
     bans,
     keys: createKeyStore(map, lastUsed),
+    /** Changes that operators made. */
     audit,
+    /** Opens another map that all gateways share. The store closes the map. */
     map,
+    /** Returns the open maps whose store may forget what it had. */
     maps,
-    faults: () => [
+    /** Describes, for operators, what is wrong with the store. */
+    faults: (): readonly string[] => [
       ...(limiter.state() === 'degraded'
         ? ['the store is out of reach: the gateway decides without it']
         : []),
       ...(isLoaded ? [] : ['tier assignments are not loaded yet']),
       ...forgottenReasons(maps()),
     ],
+    /** Returns the number of connections that were closed because the store broke the protocol. */
     protocolErrors,
+    /** Communication with the other gateways on the store. */
     fleet,
+    /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
     ready,
-    async close() {
+    async close(): Promise<void> {
       bans.close()
       await Promise.all([fleet.close(), ...opened.map((one) => one.close())])
       await parts.close?.()

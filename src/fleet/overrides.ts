@@ -74,15 +74,7 @@ export function readAmountKey(text: string): AmountKey | undefined {
   return { kind, of, service: text.slice(b + 1, c), limit: text.slice(c + 1, d), id: text.slice(d + 1) }
 }
 
-export interface Amounts {
-  /**
-   * Returns the policy with the changes for this consumer, from memory. The object stays the same until something
-   * changes, so caches keyed by policy stay valid.
-   */
-  policyFor(service: Service, policy: Policy, consumer: string, tenant: string | undefined): Policy
-  /** The map that holds the changes, for operators. */
-  readonly map: ReplicatedMap<Amount>
-}
+export type Amounts = ReturnType<typeof createAmounts>
 
 /** Amounts without any change. */
 export const NO_AMOUNTS: Pick<Amounts, 'policyFor'> = { policyFor: (_service, policy) => policy }
@@ -122,7 +114,7 @@ const MOST_MADE = 8
  *
  * @param now clock, in unix ms
  */
-export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Date.now): Amounts {
+export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Date.now) {
   const consumers = new Map<string, Changes>()
   const tenants = new Map<string, Changes>()
 
@@ -175,7 +167,11 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
   }
 
   return {
-    policyFor(service, policy, consumer, tenant) {
+    /**
+     * Returns the policy with the changes for this consumer, from memory. The object stays the same until something
+     * changes, so caches keyed by policy stay valid.
+     */
+    policyFor(service: Service, policy: Policy, consumer: string, tenant: string | undefined): Policy {
       if (consumers.size + tenants.size === 0) return policy
       const own = consumers.get(consumer)
       const theirs = tenant === undefined ? undefined : tenants.get(tenant)
@@ -186,6 +182,7 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
       }
       return make(service, policy, own, theirs)
     },
+    /** The map that holds the changes, for operators. */
     map,
   }
 }

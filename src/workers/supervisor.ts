@@ -27,11 +27,7 @@ export interface SupervisedWorker<C extends Child = Child> {
 export interface SupervisorOptions<C extends Child = Child> {
   readonly count: number
   readonly fork: (place: number) => C
-  readonly log: {
-    info(fields: object, message: string): void
-    warn(fields: object, message: string): void
-    error(fields: object, message: string): void
-  }
+  readonly log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>
   /** Returns the ms that a draining worker may take after its delay. */
   readonly graceMs: () => number
   readonly onEnded?: (member: SupervisedWorker<C>, reason: 'drained' | 'failed') => void

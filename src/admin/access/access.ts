@@ -19,13 +19,7 @@ export interface Refusal {
   readonly retryAfter?: number
 }
 
-export interface Access {
-  /** Returns true if requests need no token; then the server serves only this machine, with every permission. */
-  isOpen(): boolean
-  /** Finds the holder of the token in an Authorization header, by the configuration in force. */
-  identify(authorization: string | undefined, address: string): Grant | Refusal | Promise<Grant | Refusal>
-  close(): void
-}
+export type Access = ReturnType<typeof createAccess>
 
 /** The part of the configuration that decides who may use the admin API. */
 export type AccessSettings = Pick<Config['admin'], 'token' | 'tokens' | 'oidc'>
@@ -52,7 +46,7 @@ const EXPIRED: Refusal = {
 }
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
-export function createAccess({ settings, log, now = Date.now }: AccessOptions): Access {
+export function createAccess({ settings, log, now = Date.now }: AccessOptions) {
   const failed = createFailedTokens(now)
   let tokens = compileTokens(settings())
   let oidc: { of: OidcSettings; verifier: JwtVerifier<Person> } | undefined
@@ -92,8 +86,10 @@ export function createAccess({ settings, log, now = Date.now }: AccessOptions): 
   }
 
   return {
+    /** Returns true if requests need no token; then the server serves only this machine, with every permission. */
     isOpen,
-    identify(authorization, address) {
+    /** Finds the holder of the token in an Authorization header, by the configuration in force. */
+    identify(authorization: string | undefined, address: string): Grant | Refusal | Promise<Grant | Refusal> {
       if (isOpen()) return LOOPBACK
       const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
       // No token: this is not a guess.

@@ -14,21 +14,20 @@ const ID = /^\d{1,15}-\d{1,15}$/
 /** Timeout in ms. */
 const PATIENCE = 500
 
-export interface AuditLines {
-  readonly stream: () => Pick<AuditStream, 'one'>
-  readonly log: Record<'info', (details: object, message: string) => void>
-}
-
 /**
  * Writes the audit entries that other processes ask for into the log of this gateway. Skips ids that have no entry in
  * the stream.
  */
-export function answerAudited(fleet: Pick<Fleet, 'answer'>, { stream, log }: AuditLines): void {
+export function answerAudited(
+  fleet: Pick<Fleet, 'answer'>,
+  stream: Pick<AuditStream, 'one'>,
+  log: Record<'info', (details: object, message: string) => void>,
+): void {
   fleet.answer(KIND, async (asked) => {
     if (!Array.isArray(asked) || asked.length > MOST_ENTRIES) return 0
     let lines = 0
     for (const id of asked) {
-      const text = typeof id === 'string' && ID.test(id) ? await stream().one(id) : undefined
+      const text = typeof id === 'string' && ID.test(id) ? await stream.one(id) : undefined
       const entry = text === undefined ? undefined : entryIn(text)
       if (entry === undefined) continue
       log.info({ audit: entry }, 'audit')

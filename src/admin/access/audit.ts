@@ -40,16 +40,7 @@ export interface Audited {
   recorded: Recorded | undefined
 }
 
-export interface Audit {
-  /**
-   * Records a change. Every endpoint that writes calls this after the write, and awaits it before it responds. Never
-   * rejects: an entry that the store does not accept is still in the log, and the header `x-audit` of the response says
-   * so.
-   */
-  record(request: Audited, change: Change): Promise<void>
-  /** Returns the stream that stores the entries. */
-  stream(): AuditStream
-}
+export type Audit = ReturnType<typeof createAudit>
 
 export interface AuditOptions {
   /** Called each time: a restart of the workers may have opened another store. */
@@ -69,10 +60,16 @@ const KEPT_ENTRIES = 10_000
 const LONGEST_VALUE = 2000
 const LONGEST_TARGET = 1200
 
-export function createAudit({ stream, node, log, now = Date.now, onStored }: AuditOptions): Audit {
+export function createAudit({ stream, node, log, now = Date.now, onStored }: AuditOptions) {
   return {
+    /** Returns the stream that stores the entries. */
     stream,
-    async record(request, { action, target, before, after }) {
+    /**
+     * Records a change. Every endpoint that writes calls this after the write, and awaits it before it responds. Never
+     * rejects: an entry that the store does not accept is still in the log, and the header `x-audit` of the response
+     * says so.
+     */
+    async record(request: Audited, { action, target, before, after }: Change): Promise<void> {
       const { who, address, client, reason } = request.actor
       const entry: AuditEntry = {
         at: new Date(now()).toISOString(),

@@ -15,13 +15,7 @@ interface BanOf {
 }
 
 /** A ban in a response. */
-export interface ShownBan {
-  readonly block: string
-  readonly source: Ban['source']
-  /** ISO 8601. */
-  readonly since: string
-  readonly until: string | null
-  readonly reason: string | null
+export type ShownBan = Readonly<ReturnType<typeof shown>> & {
   /** Only in the response to a new ban: the setting that still lets the address in. */
   readonly let_in?: 'trusted_proxies' | 'edge.allow' | undefined
 }
@@ -108,7 +102,7 @@ export function banRoutes(
   }
 }
 
-function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
+function shown(key: string, { source, since, until, reason }: Ban) {
   return {
     block: key,
     source,

@@ -6,16 +6,7 @@ import { withStore } from '../store-down.js'
 import { isoOf } from './read-request.js'
 
 /** State of one kind of record in the store, for an operator. */
-export interface ShownRecords {
-  /** Kind of record: `API keys`. */
-  readonly records: string
-  /** `forgotten`: the gateways serve what they had in memory; `lost`: no gateway still has the records. */
-  readonly state: 'kept' | 'forgotten' | 'lost'
-  /** Number of records that this process serves. */
-  readonly held: number
-  /** ISO 8601. */
-  readonly since: string | null
-}
+export type ShownRecords = Readonly<ReturnType<typeof show>>
 
 export interface ShownStore {
   readonly records: readonly ShownRecords[]
@@ -79,7 +70,9 @@ export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' 
   )
 }
 
-function show({ what, held, forgottenAt, known }: MapHistory): ShownRecords {
-  const state = forgottenAt === undefined ? 'kept' : known ? 'forgotten' : 'lost'
+function show({ what, held, forgottenAt, known }: MapHistory) {
+  // `forgotten`: the gateways serve what they had in memory; `lost`: no gateway still has the records.
+  const lost = known ? ('forgotten' as const) : ('lost' as const)
+  const state = forgottenAt === undefined ? ('kept' as const) : lost
   return { records: what, state, held, since: isoOf(forgottenAt) }
 }

@@ -8,7 +8,7 @@ import { openStore } from '../../fleet/open-store.js'
 import { openAdmin } from '../../open-admin.js'
 import { createFamilies } from '../../telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../telemetry/metrics/overview.js'
-import { createPlans, type Plans } from '../../tier-sources/tier-sources.js'
+import { createPlans } from '../../tier-sources/tier-sources.js'
 import { Refused } from '../command.js'
 import { personHere } from '../current-user.js'
 import { inTime } from '../in-time.js'
@@ -30,13 +30,6 @@ export interface OpenedAdmin {
   readonly close: () => Promise<void>
 }
 
-/** Admin API that this process serves to itself. */
-export interface OwnAdmin extends OpenedAdmin {
-  /** False if the store did not answer in time. */
-  readonly hasStore: boolean
-  readonly plans: Pick<Plans, 'describe'>
-}
-
 /**
  * Serves the admin API to this process, over the store that the gateways share. It is half of a gateway, so it is imported only
  * where no running gateway answers.
@@ -44,7 +37,7 @@ export interface OwnAdmin extends OpenedAdmin {
  * @param needsStore false if the command goes on without the store
  * @throws Refused if the store is needed and unreachable
  */
-export async function adminOverStore(file: string, snapshot: Snapshot, needsStore = true): Promise<OwnAdmin> {
+export async function adminOverStore(file: string, snapshot: Snapshot, needsStore = true) {
   let lastError = 'no answer'
   const note = (fields: object) => {
     const { error, err } = fields as { error?: unknown; err?: unknown }
@@ -109,6 +102,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
   const { port } = admin.server.address() as AddressInfo
   return {
     address: { host: '127.0.0.1', port, token },
+    /** False if the store did not answer in time. */
     hasStore,
     plans,
     unreachable,
