@@ -243,7 +243,7 @@ log: { access: off }
     t.strictSame(await tidegate(['top', '--once', '--admin', `127.0.0.1:${port}`]), {
       code: 1,
       stdout: '',
-      stderr: `tidegate top: the gateway at 127.0.0.1:${port} asks for a token: set TIDEGATE_ADMIN_TOKEN to yours\n`,
+      stderr: `tidegate top: the gateway at 127.0.0.1:${port} requires a token: set TIDEGATE_ADMIN_TOKEN to yours\n`,
     })
 
     const elsewhere = `${t.testdir({ 'tidegate.yaml': yaml(await freePort()) })}/tidegate.yaml`
