@@ -21,8 +21,6 @@ export const DEGRADED_BOARD: Dashboard = {
           kind: 'stat',
           title: 'Store',
           text: 'up: every gateway counts in the store. degraded: "State of the store" shows which one does not. If all do not, look at Redis; if one does not, at its network.',
-          unit: 'none',
-          width: 4,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
           nothing: 'no gateway',
           queries: { store: max(DEGRADED) },
@@ -87,7 +85,6 @@ export const DEGRADED_BOARD: Dashboard = {
           kind: 'timeline',
           title: 'State of the store, by gateway',
           text: 'All gateways at once: Redis is away. One: the network between it and Redis. On and off: Redis is sometimes too slow for store.timeout.',
-          unit: 'none',
           width: 12,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
           queries: { '{{instance}}': max(DEGRADED, 'instance') },
@@ -107,7 +104,6 @@ export const DEGRADED_BOARD: Dashboard = {
           kind: 'timeline',
           title: 'Records that the store has lost',
           text: 'Records that the store has lost while nobody has decided what holds: the gateways serve what they knew, from memory alone. Decide by tidegate store.',
-          unit: 'none',
           width: 24,
           names: { 0: ['kept', 'green'], 1: ['forgotten', 'red'] },
           nothing: 'no Redis',
@@ -118,7 +114,6 @@ export const DEGRADED_BOARD: Dashboard = {
           title: 'Decisions without the store',
           text: 'local: counted in each gateway within its share. open: let through. closed: answered with 503. Anything but nothing here is an outage, short or long.',
           unit: 'reqps',
-          width: 8,
           colors: { '^local': 'yellow', '^open': 'red', '^closed': 'purple' },
           nothing: 'none: the store decides',
           queries: {
@@ -135,7 +130,6 @@ export const DEGRADED_BOARD: Dashboard = {
           unit: 'percentunit',
           min: 0,
           max: 1,
-          width: 8,
           nothing: 'no local decisions',
           queries: {
             '{{tidegate_service}}': share(
@@ -150,7 +144,6 @@ export const DEGRADED_BOARD: Dashboard = {
           title: 'Refused because the store is away',
           text: '503 store_unavailable, of services that say on_failure: closed. All their limited traffic fails while this is above nothing.',
           unit: 'reqps',
-          width: 8,
           queries: {
             '{{instance}}': sum(
               rate(ofNode('tidegate_requests_refused_total', 'code="store_unavailable"')),
@@ -168,7 +161,6 @@ export const DEGRADED_BOARD: Dashboard = {
           title: 'How long decisions take',
           text: 'A band that grows upwards is Redis or the network becoming slow; a second band at 100 ms is store.timeout running out.',
           unit: 's',
-          width: 8,
           queries: { '{{le}}': sum(rate(ofService(`${SECONDS}_bucket`)), 'le') },
         },
         {
@@ -176,7 +168,6 @@ export const DEGRADED_BOARD: Dashboard = {
           title: 'Decisions by gateway: p50 and p99',
           text: 'One gateway alone: its event loop (process dashboard), or its way to Redis.',
           unit: 's',
-          width: 8,
           thresholds: { orange: 0.02, red: 0.1 },
           queries: halfAnd99('{{instance}}', ofService(`${SECONDS}_bucket`), 'instance'),
         },
@@ -186,7 +177,6 @@ export const DEGRADED_BOARD: Dashboard = {
           text: 'Redis decides in well below a millisecond. When this grows, failing open is next: relieve Redis now.',
           unit: 'percentunit',
           min: 0,
-          width: 8,
           thresholds: { red: 0.01 },
           queries: {
             '{{tidegate_service}}': `1 - ${share(

@@ -75,7 +75,6 @@ export const LIMITS: Dashboard = {
           title: 'Decisions',
           text: 'Allowed, near (allowed, with less than 20 % left) and denied. Denied includes the 503 of on_failure: closed.',
           unit: 'reqps',
-          width: 8,
           colors: { '^allowed$': 'green', '^near$': 'yellow', '^denied$': 'red' },
           queries: { '{{decision}}': sum(rate(ofTier(DECISIONS)), 'decision') },
         },
@@ -86,7 +85,6 @@ export const LIMITS: Dashboard = {
           unit: 'percentunit',
           min: 0,
           max: 1,
-          width: 8,
           queries: {
             '{{tidegate_service}} {{tidegate_tier}}': share(
               rate(ofTier(DECISIONS, DENIED)),
@@ -102,7 +100,6 @@ export const LIMITS: Dashboard = {
           unit: 'percentunit',
           min: 0,
           max: 1,
-          width: 8,
           thresholds: { red: 0.5 },
           queries: {
             '{{tidegate_service}} {{tidegate_tier}} {{limit}}': share(
@@ -203,8 +200,6 @@ export const LIMITS: Dashboard = {
           kind: 'timeline',
           title: 'Sources of tiers, by gateway',
           text: 'down: the last known tiers hold, and an unknown consumer gets its tier from the next source or the default. If it is down for all gateways, look at the source; for one, at its network.',
-          unit: 'none',
-          width: 8,
           nothing: 'no tier_sources',
           names: { 0: ['down', 'red'], 1: ['up', 'green'] },
           queries: { '{{source}} {{instance}}': min(ofNode(SOURCE_UP), 'source, instance') },
@@ -214,7 +209,6 @@ export const LIMITS: Dashboard = {
           title: 'Look-ups, by state of the cache',
           text: 'hit, negative: from memory. stale: from memory, older than its ttl. miss: the request waited for the source. skipped: the source is down, and the request did not wait. If there are many, paying customers get the default tier.',
           unit: 'reqps',
-          width: 8,
           nothing: 'no tier_sources',
           colors: { hit$: 'green', negative$: 'blue', stale$: 'yellow', miss$: 'orange', skipped$: 'red' },
           queries: { '{{source}} {{result}}': sum(rate(ofNode(LOOKUPS)), 'source, result') },
@@ -224,7 +218,6 @@ export const LIMITS: Dashboard = {
           title: 'Queries to the sources, by result',
           text: 'Load of the database or endpoint. Many more than new consumers: ttl is short, or max_consumers is too small. timeout, error: the log has the message.',
           unit: 'reqps',
-          width: 8,
           nothing: 'no tier_sources',
           colors: { found$: 'green', none$: 'blue', timeout$: 'orange', error$: 'red' },
           queries: { '{{source}} {{result}}': sum(rate(ofNode(QUESTIONS)), 'source, result') },

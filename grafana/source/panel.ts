@@ -50,14 +50,14 @@ export interface Panel {
   readonly title: string
   /** Description: shows what to read from the panel, and what to do when it looks wrong. */
   readonly text: string
-  /** Unit in Grafana's words: `reqps`, `s`, `percentunit` … */
-  readonly unit: string
+  /** Unit of Grafana: `reqps`, `s`, `percentunit` … Default: `none`. */
+  readonly unit?: string
   /**
    * Queries by the name of their series, which may use labels: `{{tidegate_service}}`. In a table: by the title of the column.
    */
   readonly queries: Readonly<Record<string, string>>
-  /** Width in columns; the dashboard has 24. */
-  readonly width: number
+  /** Columns of 24; 4 for `stat`, 8 for the rest. */
+  readonly width?: number
   /** Height in rows of about 30 pixels; 4 for `stat`, 8 for the rest. */
   readonly height?: number
   /** Values from which on the panel turns orange or red. */
@@ -84,8 +84,8 @@ export function buildPanel(panel: Panel, id: number): Builder<Built> {
     .title(panel.title)
     .description(panel.text)
     .datasource(DATASOURCE)
-    .unit(panel.unit)
-    .span(panel.width)
+    .unit(unitOf(panel))
+    .span(panel.width ?? (panel.kind === 'stat' ? 4 : 8))
     .height(panel.height ?? (panel.kind === 'stat' ? 4 : 8))
     .thresholds(thresholdsOf(panel))
     .mappings(mappingsOf(panel))
@@ -98,6 +98,8 @@ export function buildPanel(panel: Panel, id: number): Builder<Built> {
     builder.overrideByRegexp(regexp, [{ id: 'color', value: { mode: 'fixed', fixedColor } }])
   return builder
 }
+
+const unitOf = ({ unit = 'none' }: Panel) => unit
 
 const BY_THRESHOLD = () => new FieldColorBuilder().mode(FieldColorModeId.Thresholds)
 
@@ -124,7 +126,7 @@ const kinds = {
     new Heatmap()
       .targets(targets(panel).map((one) => one.format(PromQueryFormat.Heatmap).range()))
       .calculate(false)
-      .yAxis(new YAxisConfigBuilder().unit(panel.unit))
+      .yAxis(new YAxisConfigBuilder().unit(unitOf(panel)))
       .color(new HeatmapColorOptionsBuilder().scheme('Oranges').steps(32)),
   table: (panel: Panel) =>
     new Table()

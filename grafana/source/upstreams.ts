@@ -19,8 +19,6 @@ export const UPSTREAMS: Dashboard = {
           kind: 'stat',
           title: 'Left out',
           text: 'Upstreams that get no requests from at least one gateway: drained, ejected, failing their checks, or unreachable. `tidegate upstreams` says which.',
-          unit: 'none',
-          width: 4,
           thresholds: { orange: 1 },
           queries: {
             'left out': `count(min by (tidegate_service, upstream) (${ofService(HEALTHY)}) == 0) or vector(0)`,
@@ -30,8 +28,6 @@ export const UPSTREAMS: Dashboard = {
           kind: 'stat',
           title: 'Services with none left',
           text: 'Services without a usable upstream on some gateway: their requests fail there. Act at once.',
-          unit: 'none',
-          width: 4,
           thresholds: { red: 1 },
           queries: {
             services: `count(max by (instance, tidegate_service) (${ofService(HEALTHY)}) == 0) or vector(0)`,
@@ -42,7 +38,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'In flight',
           text: 'Requests and tunnels in flight at upstreams: traffic times latency. It grows when they become slow.',
           unit: 'short',
-          width: 4,
           queries: { 'in flight': sum(ofService('tidegate_upstream_requests_in_flight')) },
         },
         {
@@ -50,7 +45,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Waiting',
           text: 'Requests that wait for a connection to an upstream. Above zero for long: max_connections is too low for the latency, or too few upstreams serve.',
           unit: 'short',
-          width: 4,
           thresholds: { orange: 1, red: 100 },
           queries: { waiting: sum(ofService('tidegate_upstream_requests_waiting')) },
         },
@@ -58,8 +52,6 @@ export const UPSTREAMS: Dashboard = {
           kind: 'stat',
           title: 'Open circuits',
           text: 'Services whose requests get 503 at once, because they failed or were slow too often. The gateway tries them again by itself.',
-          unit: 'none',
-          width: 4,
           thresholds: { red: 1 },
           queries: {
             open: `count(${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')} == 1) or vector(0)`,
@@ -70,7 +62,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Shed',
           text: 'Requests per second that were shed for lack of room, before any quota was taken. "Shed, by reason" says what was full.',
           unit: 'reqps',
-          width: 4,
           thresholds: { orange: 0.01, red: 10 },
           queries: { shed: `${sum(rate(ofTier('tidegate_shed_total')))} or vector(0)` },
         },
@@ -83,7 +74,6 @@ export const UPSTREAMS: Dashboard = {
           kind: 'timeline',
           title: 'Upstreams',
           text: 'left out: at least one gateway gives it no requests. On and off: it fails under load, or its check is too strict.',
-          unit: 'none',
           width: 12,
           names: { 0: ['left out', 'red'], 1: ['serves', 'green'] },
           queries: {
@@ -94,7 +84,6 @@ export const UPSTREAMS: Dashboard = {
           kind: 'timeline',
           title: 'Circuits',
           text: 'open: answered with 503 at once. half open: a few requests try whether the service is well. Only of services with a circuit_breaker.',
-          unit: 'none',
           width: 12,
           nothing: 'no circuit breakers',
           names: { 0: ['closed', 'green'], 1: ['half open', 'yellow'], 2: ['open', 'red'] },
@@ -150,7 +139,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Requests by upstream',
           text: 'Requests per second by upstream. Retries count, so the sum can be more than what came in.',
           unit: 'reqps',
-          width: 8,
           queries: { [NAME]: sum(rate(ofService(`${SECONDS}_count`)), ADDRESS) },
         },
         {
@@ -158,7 +146,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Time by upstream: p50 and p99',
           text: 'From sending a request to the end of its response. If one upstream is slow, look at that machine; if all of a service are, at what they share, such as a database.',
           unit: 's',
-          width: 8,
           thresholds: { orange: 1, red: 5 },
           queries: halfAnd99(NAME, ofService(`${SECONDS}_bucket`), ADDRESS),
         },
@@ -167,7 +154,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'In flight, and waiting',
           text: 'Requests at each upstream, and requests that wait for one. If they wait while in flight stands still, max_connections is reached.',
           unit: 'short',
-          width: 8,
           colors: { waiting$: 'red' },
           queries: {
             '{{tidegate_service}} {{upstream}}': sum(
@@ -185,7 +171,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Retries',
           text: 'succeeded: the client noticed nothing. failed: every attempt failed. no_budget: not retried, because a tenth of the traffic already was. That is an outage, not a hiccup.',
           unit: 'reqps',
-          width: 8,
           colors: { succeeded$: 'green', failed$: 'red', no_budget$: 'purple' },
           queries: {
             '{{tidegate_service}} {{result}}': sum(
@@ -199,7 +184,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Concurrency: limit, and in use',
           text: 'Limit of concurrent requests that the gateway found, and how many there are. A falling limit means that the service became slow. Only services with concurrency.',
           unit: 'short',
-          width: 8,
           nothing: 'no concurrency limits',
           colors: { limit$: 'orange' },
           queries: {
@@ -215,7 +199,6 @@ export const UPSTREAMS: Dashboard = {
           title: 'Shed, by reason and tier',
           text: 'circuit: the breaker is open. concurrency: the service is full. event_loop, heap: the gateway is full; add gateways. The lowest tier is shed first.',
           unit: 'reqps',
-          width: 8,
           nothing: 'none',
           queries: {
             '{{tidegate_service}} {{tidegate_tier}} {{reason}}': sum(
