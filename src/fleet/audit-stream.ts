@@ -1,4 +1,4 @@
-import type { Client } from '../limiter/redis/scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 
 /**

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { createNodes } from '../limiter/redis/heartbeat.js'
-import type { Client } from '../limiter/redis/scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { channelOf, type Subscriber } from './pubsub.js'
 

@@ -1,4 +1,5 @@
-import { type Client, runTouch } from '../limiter/redis/scripts.js'
+import { runTouch } from '../limiter/redis/map-scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 
 /**

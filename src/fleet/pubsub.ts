@@ -1,6 +1,6 @@
 import { Cluster, type Redis } from 'ioredis'
 import { StoreCluster } from '../limiter/redis/cluster.js'
-import type { Client } from '../limiter/redis/scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 
 export type Subscriber = ReturnType<typeof openSubscriber>
 

@@ -1,4 +1,4 @@
-import type { Client } from '../limiter/redis/scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 import { type Log, throttledWarning } from '../log-throttle.js'
 import { createChangeNumbers } from './change-numbers.js'
 import type { Fleet } from './gateway-rpc.js'

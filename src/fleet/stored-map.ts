@@ -1,4 +1,5 @@
-import { type Client, runPut, runSweep } from '../limiter/redis/scripts.js'
+import { runPut, runSweep } from '../limiter/redis/map-scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { channelOf } from './pubsub.js'
 import { fullError, type MapShape, writeWithin } from './replicated-map.js'

@@ -1,4 +1,5 @@
-import { type Client, runRestore, type StoredValue } from '../limiter/redis/scripts.js'
+import { runRestore, type StoredValue } from '../limiter/redis/map-scripts.js'
+import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import type { Held, MapShape } from './replicated-map.js'
 

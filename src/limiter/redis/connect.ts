@@ -6,7 +6,7 @@ import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/va
 import { type Log, throttledWarning } from '../../log-throttle.js'
 import { StoreCluster } from './cluster.js'
 import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
-import type { Client } from './scripts.js'
+import type { Client } from './run-script.js'
 
 /** Address of the store, or of a Cluster's nodes, with the credentials. */
 export interface StoreAddress {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { type Client, runAnnounce } from './scripts.js'
+import type { Client } from './run-script.js'
+import { runAnnounce } from './scripts.js'
 import { askStore } from './store-timeout.js'
 
 /** Number of gateways that share the store, from what each announces about itself. */

@@ -1,7 +1,7 @@
 import { Cluster, type Redis } from 'ioredis'
 import type { LossReason } from '../outage.js'
 import { createShard, type Shard, type ShardOptions } from './node.js'
-import type { Client } from './scripts.js'
+import type { Client } from './run-script.js'
 
 /** Servers of a store: one, or the primaries of a Cluster, each with its own clock and breaker. */
 export interface Shards {

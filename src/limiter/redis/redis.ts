@@ -13,9 +13,10 @@ import { type Group, groupBySlot, renumbered, takeInTurn } from './cross-slot-ta
 import { decodeCounts } from './decode-counts.js'
 import type { Shard } from './node.js'
 import { createShards } from './nodes.js'
+import type { Client } from './run-script.js'
 import { isPlain } from './script-arguments.js'
 import { createSender } from './script-batcher.js'
-import { type Client, runUsage } from './scripts.js'
+import { runUsage } from './scripts.js'
 import { askStore, storeError } from './store-timeout.js'
 import type { Verdict, WaitingTake } from './take-batch.js'
 

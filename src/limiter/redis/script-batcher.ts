@@ -1,7 +1,8 @@
 import type { DegradedReason } from '../limiter.js'
 import type { Shard } from './node.js'
 import type { Shards } from './nodes.js'
-import { type Client, foreignKeys, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
+import type { Client } from './run-script.js'
+import { foreignKeys, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
 import { isTryAgain, storeError } from './store-timeout.js'
 import { answerAll, isReply, mergeEqual, readReply, type WaitingTake } from './take-batch.js'
 

@@ -1,110 +1,19 @@
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { type Cluster, Command, type Redis } from 'ioredis'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { LimitGroup } from '../../config/snapshot/policy.js'
 import type { Counts } from '../algorithms/algorithm.js'
 import { ALGORITHMS } from '../algorithms/by-name.js'
 import { periodAt } from '../algorithms/period.js'
 import type { Slot } from '../limiter.js'
+import { type Client, load, run, runWritten } from './run-script.js'
 import { bulk, mixedArguments, plainArguments } from './script-arguments.js'
 
-/** Typed access to the Lua files of lua/. The top of each file describes its KEYS, ARGV and reply. */
-
-/** Client that runs a script: a connection, or a Cluster that finds the node by the first key. */
-export type Client = Redis | Cluster
-
-interface Script {
-  readonly source: string
-  readonly sha: string
-}
-
-function load(...names: readonly string[]): Script {
-  const texts = names.map((name) =>
-    readFileSync(new URL(`../../../lua/${name}.lua`, import.meta.url), 'utf8'),
-  )
-  const source = texts.join('\n')
-  return { source, sha: createHash('sha1').update(source).digest('hex') }
-}
+/** Typed access to the scripts of the counts. The top of each file in lua/ describes its KEYS, ARGV and reply. */
 
 const take = load('take')
 const takeMixed = load('algorithms', 'take_mixed')
 const settle = load('algorithms', 'settle')
 const usage = load('usage')
-const put = load('put')
-const restore = load('restore')
-const sweep = load('sweep')
-const touch = load('touch')
 const announce = load('announce')
-
-/**
- * Command whose bytes are ready. ioredis would walk over all arguments five times. At 64 decisions a call, that is a
- * quarter of the cost of a decision.
- */
-class ReadyCommand extends Command {
-  readonly #wire: string
-
-  /**
-   * Creates a command.
-   *
-   * @param key finds the node in a Cluster
-   */
-  constructor(name: string, key: string | undefined, wire: string) {
-    super(name, key === undefined ? [] : ['', '1', key])
-    this.#wire = wire
-  }
-
-  override toWritable(): string {
-    return this.#wire
-  }
-}
-
-/**
- * Sends EVALSHA, then EVAL once if the server does not have the script. NOSCRIPT means that nothing has run, so this
- * can't charge twice. The caller handles every other error, and nothing is sent again.
- *
- * @param rest everything after the script, for the wire: number of keys, keys, arguments
- * @param count number of these arguments
- */
-function runWritten(
-  client: Client,
-  script: Script,
-  key: string | undefined,
-  rest: string,
-  count: number,
-): Promise<unknown> {
-  const head = `*${count + 2}\r\n`
-  const command = new ReadyCommand('evalsha', key, `${head}${EVALSHA}${bulk(script.sha)}${rest}`)
-  client.sendCommand(command)
-  return command.promise.catch((error: unknown) => {
-    if (!isNoScript(error)) throw error
-    const again = new ReadyCommand(
-      'eval',
-      key,
-      `${head}${EVAL}$${Buffer.byteLength(script.source)}\r\n${script.source}\r\n${rest}`,
-    )
-    client.sendCommand(again)
-    return again.promise
-  })
-}
-
-const EVALSHA = bulk('evalsha')
-const EVAL = bulk('eval')
-
-function isNoScript(error: unknown): boolean {
-  return error instanceof Error && error.message.startsWith('NOSCRIPT')
-}
-
-/** Does the same for scripts that run rarely. */
-async function run(client: Client, script: Script, keys: readonly string[], args: readonly string[]) {
-  const rest = [keys.length, ...keys, ...args]
-  try {
-    return await client.callBuffer('evalsha', script.sha, ...rest)
-  } catch (error) {
-    if (!isNoScript(error)) throw error
-    return await client.callBuffer('eval', script.source, ...rest)
-  }
-}
 
 /** Equal requests to decide. In a Cluster, their parts are in one slot. */
 export interface Take {
@@ -271,90 +180,4 @@ export function runAnnounce(client: Client, key: string, node: string, ttl: numb
 export function runUsage(client: Client, key: string, now: number): Promise<[number, Buffer | null, number]> {
   const asked = client.callBuffer('eval', usage.source, '1', key, String(now))
   return asked as Promise<[number, Buffer | null, number]>
-}
-
-/** Change of a map that every node holds whole. */
-export interface Put {
-  readonly key: string
-  /** Empty to remove the value. */
-  readonly value: string
-  readonly channel: string
-  readonly logLength: number
-  /** Unix ms at which the value ends; 0 for never. */
-  readonly until: number
-  /** Maximum number of values. */
-  readonly most: number
-  /** Condition for the change; empty for none. */
-  readonly only: 'present' | 'absent' | ''
-}
-
-/**
- * Changes a map.
- *
- * @param map key of the hash. The other keys are derived from it.
- * @returns the number of the change; 0 if the condition does not hold; -1 if the map is full
- */
-export function runPut(client: Client, map: string, change: Put): Promise<number> {
-  const { key, value, channel, logLength, until, most, only } = change
-  const keys = [map, `${map}:version`, `${map}:log`, `${map}:ends`]
-  const args = [key, value, channel, String(logLength), String(until), String(most), only]
-  return run(client, put, keys, args) as Promise<number>
-}
-
-/** Stored value of such a map. */
-export interface StoredValue {
-  readonly key: string
-  /** Empty for none. */
-  readonly text: string
-  /** Unix ms at which it ends; 0 for never. */
-  readonly until: number
-}
-
-/**
- * Writes values of such a map as a node knows them.
- *
- * @param version number that the map must have
- * @param next number that it has afterwards
- * @param values at most 300
- * @returns true if the map had that number; otherwise nothing is written
- */
-export async function runRestore(
-  client: Client,
-  map: string,
-  version: number,
-  next: number,
-  values: readonly StoredValue[],
-): Promise<boolean> {
-  const keys = [map, `${map}:version`, `${map}:ends`]
-  const args = values.flatMap(({ key, text, until }) => [key, text, String(until)])
-  return (await run(client, restore, keys, [String(version), String(next), ...args])) === 1
-}
-
-/**
- * Removes ended values from such a map.
- *
- * @param now unix ms
- * @param most 1 to 1000
- * @returns the number of values removed
- */
-export function runSweep(client: Client, map: string, now: number, most: number): Promise<number> {
-  return run(client, sweep, [map, `${map}:ends`], [String(now), String(most)]) as Promise<number>
-}
-
-/**
- * Records when keys of such a map were last used.
- *
- * @param minute unix time in minutes
- * @param before unix minute up to which uses are forgotten
- * @returns how many of them are keys of the map
- */
-export function runTouch(
-  client: Client,
-  map: string,
-  used: readonly string[],
-  minute: number,
-  before: number,
-): Promise<number> {
-  const args = [String(minute), String(before), ...used]
-  return run(client, touch, [map, `${map}:used`], args) as Promise<number>
 }

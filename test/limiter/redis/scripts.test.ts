@@ -4,14 +4,12 @@ import t from 'tap'
 import type { Policy } from '../../../src/config/snapshot/policy.js'
 import { usageFrom } from '../../../src/limiter/decide.js'
 import { decodeCounts } from '../../../src/limiter/redis/decode-counts.js'
+import { runPut, runSweep, runTouch } from '../../../src/limiter/redis/map-scripts.js'
 import {
   runAnnounce,
-  runPut,
   runSettle,
-  runSweep,
   runTake,
   runTakeMixed,
-  runTouch,
   runUsage,
 } from '../../../src/limiter/redis/scripts.js'
 import { hasRedisServer, startRedis } from '../../support/redis/redis.js'
