@@ -1,3 +1,4 @@
+// Tests src/limiter/redis/run-script.ts
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
