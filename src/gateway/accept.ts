@@ -1,7 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { ServerHttp2Stream } from 'node:http2'
-import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
@@ -13,8 +11,7 @@ import { securedOf } from './exchange/tls-info.js'
 import { detailsOf, traceOfCaller } from './exchange/trace.js'
 import { limitExtensions } from './listen/chunk-extensions.js'
 import { isClosing, ongoingOn, parserFailed } from './listen/connection.js'
-import { readHttp2Head } from './listen/http2-headers.js'
-import { http2Exchange } from './listen/http2-stream.js'
+import type { Http2Request, Http2Response } from './listen/http2/stream.js'
 import { readNoMore } from './listen/pipeline.js'
 import { Ongoing, type Stage, type Way } from './request-lifecycle.js'
 import { peerOf, refuseSocket } from './respond/client-error.js'
@@ -152,13 +149,12 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
       }
     },
     /** Accepts an HTTP/2 stream, which goes the same way as a request. */
-    stream(stream: ServerHttp2Stream, socket: Socket, raw: readonly string[], bodiless: boolean): void {
-      guarded(stream, () => {
-        const started = performance.now()
-        const head = readHttp2Head(raw, bodiless)
-        const { req, res } = http2Exchange(stream, socket, head, bodiless)
-        const { x, headers } = exchangeOf(req, started)
-        new Ongoing(way, x, req, res).begin(head.refused ?? ('code' in headers ? headers : undefined))
+    stream(request: Http2Request, response: Http2Response, refused: Refusal | undefined): void {
+      const req = request as unknown as IncomingMessage
+      const res = response as unknown as ServerResponse
+      guarded(req.socket, () => {
+        const { x, headers } = exchangeOf(req, performance.now())
+        new Ongoing(way, x, req, res).begin(refused ?? ('code' in headers ? headers : undefined))
       })
     },
     /** Accepts an upgrade, which goes the same way, on a socket that Node's parser has let go of. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import { createHttp2Counts } from '../../src/gateway/listen/http2-server.js'
+import { createHttp2Counts } from '../../src/gateway/listen/http2/server.js'
 import { startGateway } from '../support/gateway/gateway.js'
 import { http2Client } from '../support/http/http2-client.js'
 import { frame, headerBlock, rawHttp2, TYPE, uint32 } from '../support/http/http2-frames.js'
@@ -92,7 +92,24 @@ const payload = fc.oneof(
     .tuple(fc.constantFrom(1, 2, 3, 4, 5, 6, 99), fc.constantFrom(0, 1, 100, 16_384, 2 ** 31, 2 ** 32 - 1))
     .map(([id, value]) => Buffer.concat([Buffer.from([0, id]), uint32(value)])),
 )
+/** Header blocks with indices, changes of the table and Huffman code, good and bad. */
+const block = fc
+  .array(
+    fc.oneof(
+      fc.constantFrom('\x82', '\x86', '\x84', '\xbe', '\xbf', '\x20', '\x3f\xe1\x1f', '\x41\x01a'),
+      fc.constantFrom(
+        '\x40\x01x\x03a\0b',
+        '\x40\x01x\x01y',
+        '\x40\x83\xf2\xb4\xff\x81\x1f',
+        '\x10\x01:\x01x',
+      ),
+      fc.uint8Array({ maxLength: 4 }).map((bytes) => Buffer.from(bytes).toString('latin1')),
+    ),
+    { maxLength: 8 },
+  )
+  .map((pieces) => Buffer.concat([headerBlock(GOOD.slice(4)), Buffer.from(pieces.join(''), 'latin1')]))
 const oneFrame = fc.oneof(
+  { weight: 2, arbitrary: fc.tuple(stream, block).map(([id, bytes]) => frame(TYPE.headers, 5, id, bytes)) },
   {
     weight: 3,
     arbitrary: fc

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Exchange } from '../exchange/exchange.js'
 import type { Breakable } from '../exchange/faults.js'
-import { connectionOf } from '../listen/http2-stream.js'
+import { connectionOf } from '../listen/http2/stream.js'
 import { breakOff, endConnection } from '../respond/client-error.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from '../respond/send-error.js'
 import { sentOn } from './read-pace.js'

@@ -4,6 +4,7 @@ import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
+import { Http2Response } from '../listen/http2/stream.js'
 import type { UnderWay } from '../request-lifecycle.js'
 import { breakOff, retrySoon } from '../respond/client-error.js'
 import { PlainResponse } from '../respond/plain-response.js'
@@ -121,7 +122,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   /** Returns whether body pieces may come as text. A bare socket turns a piece into text anyway, to join it with the head. */
   get takesText(): boolean {
     const res: object = this.res
-    return this.#encoder === undefined && res instanceof PlainResponse
+    return this.#encoder === undefined && (res instanceof PlainResponse || res instanceof Http2Response)
   }
 
   data(chunk: Buffer | string): boolean {

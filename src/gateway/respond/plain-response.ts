@@ -266,7 +266,7 @@ let second = 0
 let date = ''
 
 /** Returns the current time as a Date field. */
-function httpDate(): string {
+export function httpDate(): string {
   const now = Math.floor(Date.now() / 1000)
   if (now !== second) {
     second = now

@@ -1,12 +1,12 @@
 import { constants } from 'node:http2'
 import t, { type Test } from 'tap'
-import { SINGLE_VALUE_FIELDS } from '../../../src/upstream/http2/fields.js'
-import { eventually } from '../../support/eventually.js'
-import { startGateway } from '../../support/gateway/gateway.js'
-import { http2Client } from '../../support/http/http2-client.js'
-import { FLAG, frame, headerBlock, rawHttp2Upstream, TYPE } from '../../support/http/http2-frames.js'
-import { http2Upstream } from '../../support/http/http2-upstream.js'
-import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
+import { SINGLE_VALUE_FIELDS } from '../../../../src/upstream/http2/fields.js'
+import { eventually } from '../../../support/eventually.js'
+import { startGateway } from '../../../support/gateway/gateway.js'
+import { http2Client } from '../../../support/http/http2-client.js'
+import { FLAG, frame, headerBlock, rawHttp2Upstream, TYPE } from '../../../support/http/http2-frames.js'
+import { http2Upstream } from '../../../support/http/http2-upstream.js'
+import { type RawRequest, rawUpstream, respond } from '../../../support/http/raw-upstream.js'
 
 /** Every header field that Node knows by name. */
 const KNOWN = Object.entries(constants)
