@@ -15,7 +15,7 @@ import {
   MAX_WINDOW,
   uint32,
 } from './frames.js'
-import { HpackDecoder } from './hpack.js'
+import { HpackDecoder, TABLE_BYTES } from './hpack.js'
 import { Output } from './output.js'
 import { readHttp2Head } from './request-head.js'
 import { BACKLOG_BYTES, type Carrier, Http2Request, Http2Response } from './stream.js'
@@ -78,6 +78,7 @@ export class Http2Connection implements Carrier {
   readonly output: Output
   readonly ready = new Set<Http2Response>()
   sendWindow = DEFAULT_WINDOW
+  hasSmallTable = false
   readonly #listening: Http2Listening
   readonly #decoder: HpackDecoder
   /** Streams on which frames may still come or go. */
@@ -516,6 +517,9 @@ export class Http2Connection implements Carrier {
     for (let at = from; at < to; at += 6) {
       const value = bytes.readUInt32BE(at + 2)
       switch (bytes.readUInt16BE(at)) {
+        case 1:
+          if (value < TABLE_BYTES) this.hasSmallTable = true
+          break
         case 2:
           need(value <= 1)
           break

@@ -3,7 +3,7 @@ import { ConnectionError, ErrorCode } from './frames.js'
 import { decodeHuffman } from './huffman.js'
 
 /** Bytes of the dynamic table of each connection: the default, which no SETTINGS of the gateway changes. */
-const TABLE_BYTES = 4_096
+export const TABLE_BYTES = 4_096
 /** Overhead of a field, in bytes (RFC 7541 §4.1). */
 const FIELD_BYTES = 32
 
@@ -242,6 +242,9 @@ export function encodeFields(list: readonly string[]): string {
   }
   return text
 }
+
+/** The beginning of a block that makes the dynamic table empty (RFC 7541 §6.3). */
+export const NO_TABLE = integer(5, 0x20, 0)
 
 export function encodeStatus(status: number): string {
   return STATUSES.get(status) ?? `${STATUS_PREFIX}\x03${status}`

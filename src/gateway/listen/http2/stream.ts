@@ -4,7 +4,7 @@ import { broken } from '../../exchange/faults.js'
 import { type Secured, setSecured } from '../../exchange/tls-info.js'
 import { httpDate } from '../../respond/plain-response.js'
 import { Flag, FrameType, MAX_FRAME } from './frames.js'
-import { encodeFields, encodeStatus } from './hpack.js'
+import { encodeFields, encodeStatus, NO_TABLE } from './hpack.js'
 import type { Output } from './output.js'
 import type { Http2Head } from './request-head.js'
 
@@ -16,6 +16,8 @@ export interface Carrier {
   readonly output: Output
   /** Bytes of bodies that the client takes now, on all streams together. */
   sendWindow: number
+  /** The client has made its header table smaller. The next header has to say that the gateway knows (RFC 7541 §4.2). */
+  hasSmallTable: boolean
   /** Streams that wait for the connection to take more, in turn. */
   readonly ready: Set<Http2Response>
   /** The reader of a request has taken that many bytes, in so many pieces. */
@@ -414,8 +416,11 @@ export class Http2Response extends EventEmitter {
   }
 
   /** Sends a header or trailer, in several frames if it is long. */
-  #sendHeaders(block: string, last: boolean): void {
-    const { output } = this.#carrier
+  #sendHeaders(fields: string, last: boolean): void {
+    const { output, hasSmallTable } = this.#carrier
+    // The gateway uses no table, so an empty one fits any size.
+    const block = hasSmallTable ? NO_TABLE + fields : fields
+    this.#carrier.hasSmallTable = false
     const { id } = this.req
     const ends = last ? Flag.EndStream : 0
     if (block.length <= MAX_FRAME) output.frame(FrameType.Headers, ends | Flag.EndHeaders, id, block)

@@ -506,3 +506,23 @@ server: { http2: true }
   t.equal(gateway.records.filter(({ error }) => error !== undefined).length, 0)
   t.same(gateway.logged, [])
 })
+
+t.test('a client whose header table is smaller than usual reads its responses (RFC 7541 §4.2)', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free]
+services: { api: { upstreams: ['${upstream.origin}'] } }
+routes: [{ path: /*, service: api }]
+server: { http2: true }
+`,
+  )
+  const { ask, session } = await http2Client(t, gateway.origin, { settings: { headerTableSize: 0 } })
+  t.equal((await ask('/1')).status, 200)
+  t.equal((await ask('/2')).status, 200)
+  for (const headerTableSize of [4_096, 100, 65_536]) {
+    await new Promise((resolve) => session.settings({ headerTableSize }, resolve))
+    t.equal((await ask('/3')).status, 200, `${headerTableSize} bytes`)
+  }
+})
