@@ -206,7 +206,11 @@ export const lists: Target = {
         const faults: string[] = []
         const read = readAddressFile(file, (wrong) => void faults.push(wrong))
         if (read === undefined) {
-          must(faults.length === 1 && /^has on line \d+ /.test(faults[0]!), `refused for ${faults}`)
+          must(
+            faults.length === 1 &&
+              /^has (no address block|bits set behind a prefix) on line \d+, "/.test(faults[0]!),
+            `refused for ${faults}`,
+          )
           must(!/[\0-\x1f]/.test(faults[0]!), 'the fault has what steers a terminal')
           return
         }

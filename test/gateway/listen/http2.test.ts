@@ -1,4 +1,4 @@
-// Tests src/gateway/listen/http2-headers.ts
+// Tests src/gateway/listen/http2/request-head.ts
 import { once } from 'node:events'
 import { constants } from 'node:http2'
 import { connect } from 'node:net'

@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/http2/{frames,output}.ts
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'

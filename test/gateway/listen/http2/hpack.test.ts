@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/http2/huffman.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { ConnectionError } from '../../../../src/gateway/listen/http2/frames.js'
