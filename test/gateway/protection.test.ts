@@ -115,7 +115,7 @@ t.test('requests of one connection', async (t) => {
     const client = await openRaw(gateway.port)
     client.socket.setNoDelay(true)
     for (let i = 0; i < 60; i++) {
-      // The blank sends it to Node's parser: on the plain path only one request is under way (plain-connections.ts).
+      // The blank sends it to Node's parser: on the plain path only one request is under way (plain/connections.ts).
       client.write(rawRequest('GET /api/wait', 'X:  y'))
       await sleep(2)
     }

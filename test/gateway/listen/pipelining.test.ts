@@ -355,7 +355,7 @@ t.test('a 1xx of a request that waits for an earlier one comes before its own re
     `{ tiers: [free], services: { api: { upstreams: ['${upstream.origin}'] } }, routes: [{ path: /*, service: api }] }`,
   )
   const client = await openRaw(gateway.port)
-  // The second blank sends it to Node's parser: on the plain path the next request waits (plain-connections.ts).
+  // The second blank sends it to Node's parser: on the plain path the next request waits (plain/connections.ts).
   client.write('GET /first HTTP/1.1\r\nHost:  a\r\n\r\n')
   await eventually('the first is there', () => waiting.length === 1)
   client.write('POST /second HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody')

@@ -152,7 +152,7 @@ t.test('a denied request learns the policy, when to retry, and which limits deni
   const clock = createClock()
   const take = takeQuota(createMemoryLimiter({ now: () => clock.now }))
   for (let i = 0; i < 10; i++) t.equal(take(asked('/payments/1', 'free')), undefined)
-  // plain-connections.test.ts tests how other refusals are written.
+  // plain/connections.test.ts tests how other refusals are written.
   const { prepared, ...told } = take(asked('/payments/1', 'free')) as Refusal
   t.ok(prepared)
   t.same(told, {

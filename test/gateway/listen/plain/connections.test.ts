@@ -1,11 +1,11 @@
-// Tests src/gateway/listen/plain-request.ts src/gateway/respond/plain-response.ts
+// Tests src/gateway/listen/plain/request.ts src/gateway/respond/plain-response.ts
 import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { createPlainConnections } from '../../../src/gateway/listen/plain-connections.js'
-import { eventually } from '../../support/eventually.js'
-import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
-import { openRaw, rawRequest } from '../../support/http/raw.js'
-import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
+import { createPlainConnections } from '../../../../src/gateway/listen/plain/connections.js'
+import { eventually } from '../../../support/eventually.js'
+import { snapshotOf, startGateway } from '../../../support/gateway/gateway.js'
+import { openRaw, rawRequest } from '../../../support/http/raw.js'
+import { type RawRequest, rawUpstream, respond } from '../../../support/http/raw-upstream.js'
 
 /** Tests connections that the gateway reads itself, and how they move to Node's parser without a visible difference. */
 

@@ -1,4 +1,4 @@
-import type { Config } from '../../config/schema/schema.js'
+import type { Config } from '../../../config/schema/schema.js'
 
 /** The head of an unambiguous request, and its body, if that came with it. */
 export interface PlainHead {

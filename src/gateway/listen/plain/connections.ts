@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import type { Config } from '../../config/schema/schema.js'
-import { endGently } from '../respond/client-error.js'
-import { type Carrier, PlainResponse } from '../respond/plain-response.js'
-import { sendWaiting } from '../respond/write-batch.js'
-import { readPlainHead } from './plain-head.js'
-import { plainRequest } from './plain-request.js'
+import type { Config } from '../../../config/schema/schema.js'
+import { endGently } from '../../respond/client-error.js'
+import { type Carrier, PlainResponse } from '../../respond/plain-response.js'
+import { sendWaiting } from '../../respond/write-batch.js'
+import { readPlainHead } from './head.js'
+import { plainRequest } from './request.js'
 
 export interface PlainListening {
   readonly settings: Config['server']

@@ -3,8 +3,8 @@ import { Duplex } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { readPlainHead } from '../../../src/gateway/listen/plain-head.js'
-import { rawRequest } from '../../support/http/raw.js'
+import { readPlainHead } from '../../../../src/gateway/listen/plain/head.js'
+import { rawRequest } from '../../../support/http/raw.js'
 
 /** Tests that the plain path reads a head as Node's parser does, or leaves it to that. */
 

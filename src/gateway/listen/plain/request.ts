@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
-import type { PlainHead } from './plain-head.js'
+import type { PlainHead } from './head.js'
 
 /**
  * Creates the parts of Node's request that forwarding and responding use, for a request that arrived whole. With a body it
