@@ -57,7 +57,7 @@ export function checkTests(root, exceptions = EXCEPTIONS) {
   for (const one of Object.keys(exceptions))
     if (!needed.has(one))
       problems.push(`scripts/check-tests.mjs: the exception ${one} is no longer needed; remove it`)
-  const summary = `${sources.length} files of src, each named by a test; exceptions: ${Object.keys(exceptions).join(", ")}`
+  const summary = `${sources.length} files of src, each named by a test; exceptions: ${Object.keys(exceptions).join(', ')}`
   return { problems, summary }
 }
 

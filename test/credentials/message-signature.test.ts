@@ -169,7 +169,7 @@ t.test('a signature must cover the required components', async (t) => {
     'The signature covers x-gone, which is missing or does not reach the gateway.',
   )
   for (const name of ['@query-param', '@status', '@other', 'X-Upper'])
-    t.match(only([...METHOD_AND_PATH, [name, '']]), /which is not there/, name)
+    t.match(only([...METHOD_AND_PATH, [name, '']]), /which is missing/, name)
   t.equal(
     only([...METHOD_AND_PATH, ['@path', '/pay']]),
     'The signature is not well-formed (RFC 9421).',
