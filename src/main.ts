@@ -32,7 +32,7 @@ import { telemetryOptions } from './telemetry/settings.js'
 import { createTop } from './telemetry/top/top.js'
 import type { Tracing, TracingOptions } from './telemetry/traces/tracing.js'
 import { samplingOf } from './telemetry/traces/tracing-settings.js'
-import { createPlans } from './tier-sources/tier-sources.js'
+import { openTierSources } from './tier-sources/tier-sources.js'
 import { createGuards } from './upstream/guard/guard.js'
 import { createUpstreams } from './upstream/pool/pool.js'
 
@@ -115,7 +115,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     onRefused: top.overShare,
   })
   const upstreams = createUpstreams(config.current(), { log, shares })
-  const plans = createPlans({ settings: settings.tier_sources, log, shares })
+  const tierSources = openTierSources({ settings: settings.tier_sources, log, shares })
   const tokens = createTokens({ log, shares })
   tokens.prepare(config.current())
   const watchdog = createWatchdog()
@@ -142,7 +142,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     foreignKeys: () => store.limiter.foreignKeys(),
     storeProtocolErrors: store.protocolErrors,
     maps: store.maps,
-    tierSources: plans.describe,
+    tierSources: tierSources.describe,
     upstreams: () => upstreams.health(),
     waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
@@ -164,7 +164,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') {
       upstreams.retain(event.snapshot)
-      plans.use(event.snapshot.config.tier_sources)
+      tierSources.use(event.snapshot.config.tier_sources)
       tokens.prepare(event.snapshot)
       tokens.retain(event.snapshot)
       void keyring.hold(takesStoredKeys(event.snapshot.consumers))
@@ -185,7 +185,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     assignments: store.assignments,
     bans: store.bans,
     shareBan: store.bans.map.set,
-    plans,
+    tierSources,
     tokens,
     amounts: store.amounts,
     keyring,
@@ -208,7 +208,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     place: member?.place,
     faults: () => [
       ...store.faults(),
-      ...plans
+      ...tierSources
         .describe()
         .filter(({ up }) => !up)
         .map(({ source }) => `the tier source ${source} does not answer: the last known tiers stay in force`),
@@ -225,7 +225,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
           config,
           store: () => store,
           ask,
-          plans,
+          tierSources,
           tokens,
           nonces,
           metrics,
@@ -245,7 +245,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await keyring.close()
     await Promise.allSettled([
       upstreams.close(),
-      plans.close(),
+      tierSources.close(),
       store.close(),
       metrics.close(),
       tracing?.close(),

@@ -16,7 +16,7 @@ import { createSeenOfAll } from './telemetry/decisions/all-gateways-seen.js'
 /** Parts of the process that serves the admin API. */
 export interface AdminParts
   extends Pick<AdminDeps, 'config' | 'ask' | 'metrics' | 'shares' | 'log'>,
-    Pick<ExplainDeps, 'plans' | 'tokens' | 'nonces'> {
+    Pick<ExplainDeps, 'tierSources' | 'tokens' | 'nonces'> {
   /** Returns the store in use: a restart of the workers may open another. */
   readonly store: () => Store
   /** Returns whether this process is ready, without the faults of the store and of the processes that serve requests. */
@@ -32,15 +32,20 @@ export interface AdminParts
  * workers, and in a command that works on the store.
  */
 export function openAdmin(parts: AdminParts): FastifyInstance {
-  const { config, store, ask, plans, tokens, nonces, phase, accessSettings, onStored, log } = parts
+  const { config, store, ask, tierSources, tokens, nonces, phase, accessSettings, onStored, log } = parts
   const snapshot = config.current
   return createAdmin({
     ...parts,
-    standing: createStanding({ snapshot, store, plans, seen: createSeenOfAll(() => store().fleet, ask) }),
+    standing: createStanding({
+      snapshot,
+      store,
+      tierSources,
+      seen: createSeenOfAll(() => store().fleet, ask),
+    }),
     explain: createExplain({
       snapshot,
       store,
-      plans,
+      tierSources,
       tokens,
       nonces,
       guards: () => ask(GUARDS, null),

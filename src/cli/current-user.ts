@@ -4,7 +4,7 @@ import { hostname, userInfo } from 'node:os'
  * Returns the user who runs this command, as the audit names them: `alice@desk-3`. ASCII only, because it goes into a
  * header.
  */
-export function personHere(): string {
+export function currentUser(): string {
   return `${userName()}@${hostname()}`.replace(/[^\x21-\x7e]/g, '?').slice(0, 150)
 }
 

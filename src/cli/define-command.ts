@@ -1,4 +1,4 @@
-import type { Control, Whose } from './client/admin-client.js'
+import type { AskedParty, Control } from './client/admin-client.js'
 import { ADMIN_OPTION, REASON_OPTION } from './client/admin-option.js'
 import { withControl } from './client/with-control.js'
 import {
@@ -72,7 +72,7 @@ const ASKS = { admin: ADMIN_OPTION, config: CONFIG_OPTION, json: JSON_OPTION } a
 const CHANGES = { reason: REASON_OPTION, ...ASKS } as const
 
 /** Help on which admin API is asked. */
-const WHOSE: Readonly<Record<Whose, string>> = {
+const WHOSE: Readonly<Record<AskedParty, string>> = {
   store: `With store.redis in the configuration, the command asks the store. Without it, the command asks the running
 gateway at admin.listen.`,
   gateway: 'The command asks the running gateway at admin.listen.',
@@ -88,7 +88,7 @@ gateway answers, or the token is missing, it asks the store (store.redis). Chang
  */
 export function adminCommand<const O extends OptionSpecs>(
   spec: CommandSpec<O> & {
-    readonly whose: Whose
+    readonly whose: AskedParty
     readonly changes?: boolean
     readonly run: Run<O & typeof CHANGES, (control: Control) => Promise<Result | number>>
     /** Returns true if these arguments change something in the store, which then is asked. */

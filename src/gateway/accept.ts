@@ -10,10 +10,10 @@ import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './ex
 import { securedOf } from './exchange/tls-info.js'
 import { detailsOf, traceOfCaller } from './exchange/trace.js'
 import { limitExtensions } from './listen/chunk-extensions.js'
-import { isClosing, ongoingOn, parserFailed } from './listen/connection.js'
+import { currentExchange, isClosing, parserFailed } from './listen/connection.js'
 import type { Http2Request, Http2Response } from './listen/http2/stream.js'
 import { readNoMore } from './listen/pipeline.js'
-import { Ongoing, type Stage, type Way } from './request-lifecycle.js'
+import { type Lifecycle, RequestLifecycle, type Stage } from './request-lifecycle.js'
 import { peerOf, refuseSocket } from './respond/client-error.js'
 import { isOut, sendWaiting } from './respond/write-batch.js'
 import type { Upgrades } from './websocket/upgrades.js'
@@ -23,7 +23,7 @@ export interface AcceptDeps {
   readonly snapshot: () => Snapshot
   /** Left out: no request is recorded as a trace. */
   readonly tracing?: Tracing | undefined
-  readonly way: Way
+  readonly way: Lifecycle
   readonly upgrades: Pick<Upgrades, 'begin'>
   /** The stages of an upgrade, in order. */
   readonly handshake: readonly Stage<Refusal | undefined>[]
@@ -86,7 +86,7 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
     // that was answered.
     if (x.headers.chunked)
       limitExtensions(req, (error) => queueMicrotask(() => parserGaveUp(error, req.socket)))
-    new Ongoing(way, x, req, res).begin(malformed(req, headers))
+    new RequestLifecycle(way, x, req, res).begin(malformed(req, headers))
   }
 
   function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -98,7 +98,7 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
     const { x, headers } = exchangeOf(req, performance.now())
     const upgrading = upgrades.begin(x, req, socket, head, way.done)
     sendWaiting()
-    const earlier = ongoingOn(socket)
+    const earlier = currentExchange(socket)
     if (earlier !== undefined && !isOut(earlier.res)) {
       // The earlier response first: otherwise the bytes of the two would mix.
       earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
@@ -154,7 +154,7 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
       const res = response as unknown as ServerResponse
       guarded(req.socket, () => {
         const { x, headers } = exchangeOf(req, performance.now())
-        new Ongoing(way, x, req, res).begin(refused ?? ('code' in headers ? headers : undefined))
+        new RequestLifecycle(way, x, req, res).begin(refused ?? ('code' in headers ? headers : undefined))
       })
     },
     /** Accepts an upgrade, which goes the same way, on a socket that Node's parser has let go of. */

@@ -7,7 +7,7 @@ import { type Amounts, NO_AMOUNTS } from '../fleet/overrides.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import { createShares, type Shares } from '../shares.js'
 import type { LastSeen } from '../telemetry/decisions/last-seen.js'
-import type { Plans } from '../tier-sources/tier-sources.js'
+import type { OpenTierSources } from '../tier-sources/tier-sources.js'
 import { type AcceptDeps, createAccept } from './accept.js'
 import { type AutoBanDeps, autoBan } from './edge/auto-ban.js'
 import type { Exchange } from './exchange/exchange.js'
@@ -20,11 +20,11 @@ import { createConnectionCounts, type Entrance } from './listen/listener.js'
 import { createPlainConnections } from './listen/plain/connections.js'
 import { createServer } from './listen/server.js'
 import { type Charges, createCharges } from './quota/charges.js'
-import type { Stage, Way } from './request-lifecycle.js'
+import type { Lifecycle, Stage } from './request-lifecycle.js'
 import { type AdmitDeps, admit } from './stages/admit.js'
 import { authorize } from './stages/authorize.js'
-import { identifyConsumer, type Means } from './stages/consumer.js'
-import { answerAsterisk, answerHere } from './stages/direct-response.js'
+import { type IdentifyDeps, identifyConsumer } from './stages/consumer.js'
+import { answerAsterisk, respondDirectly } from './stages/direct-response.js'
 import { bannedBy, checkEdge, denyBanned, type EdgeDeps } from './stages/edge.js'
 import { type QuotaDeps, takeQuota } from './stages/quota.js'
 import { type RecordDeps, record } from './stages/record.js'
@@ -33,11 +33,11 @@ import { chooseService } from './stages/service.js'
 import { resolveTier } from './stages/tier.js'
 import { leaveTunnel, takeTunnel } from './stages/tunnel-place.js'
 import { checkHandshake } from './websocket/handshake.js'
-import { createStay, onRevocation } from './websocket/session-revocation.js'
+import { createSessionRevocation, onRevocation } from './websocket/session-revocation.js'
 import { createUpgrades } from './websocket/upgrades.js'
 
 /** What the gateway needs from outside: what its stages need, and what several of them share. */
-export type GatewayDeps = Means &
+export type GatewayDeps = IdentifyDeps &
   AdmitDeps &
   RecordDeps &
   Pick<AcceptDeps, 'snapshot' | 'tracing'> &
@@ -46,7 +46,7 @@ export type GatewayDeps = Means &
     readonly limiter: Pick<Limiter, 'take' | 'settle' | 'preview'>
     readonly assignments: Pick<TierAssignments, 'get'>
     /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
-    readonly plans?: Pick<Plans, 'sources'>
+    readonly tierSources?: Pick<OpenTierSources, 'sources'>
     /** Boosts and overrides. Left out: there are none. */
     readonly amounts?: Pick<Amounts, 'policyFor'>
     readonly keyring?: Pick<Keyring, 'goodUntil' | 'onChange'> | undefined
@@ -78,7 +78,7 @@ export type GatewayDeps = Means &
  * all of them is forwarded; `record` sees every outcome.
  */
 function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]): readonly Stage[] {
-  return [edge, answerAsterisk, matchRoute, answerHere, ...behind]
+  return [edge, answerAsterisk, matchRoute, respondDirectly, ...behind]
 }
 
 /**
@@ -98,12 +98,12 @@ function handshakeStagesOf(
  * Both must use the same instances: a nonce that one has seen must not be accepted by the other.
  */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics, bans } = deps
+  const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
   return [
     bans === undefined ? identifyConsumer(deps) : stillLetIn(identifyConsumer(deps), bans, metrics),
     authorize,
     noteSeen(deps.seen),
-    resolveTier(assignments, plans),
+    resolveTier(assignments, tierSources),
     chooseService(),
     admit(deps),
     takeQuota({ limiter, amounts, charges, metrics }),
@@ -143,10 +143,15 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const banAfter = bans && autoBan({ bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const behind = stagesBehind(deps, charges)
   const banOf = (address: string) => bans && bannedBy(address, deps.snapshot(), bans)
-  const upgrades = createUpgrades({ ...deps, shares, internal, stay: createStay({ ...deps, banOf }) })
+  const upgrades = createUpgrades({
+    ...deps,
+    shares,
+    internal,
+    stay: createSessionRevocation({ ...deps, banOf }),
+  })
   onRevocation(deps, upgrades.turnAway)
   const endings = [charges.settle, leaveGuard, leaveTunnel, record(deps)]
-  const way: Way = {
+  const way: Lifecycle = {
     stages: stagesOf(edge, behind),
     send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),
     done,

@@ -13,7 +13,7 @@ type StageOutcome = Refusal | Answer | undefined
 export type Stage<O = StageOutcome> = (x: Exchange) => O | Promise<O>
 
 /** A forwarded exchange, as the code that accepted it sees it. */
-export interface UnderWay {
+export interface ForwardedExchange {
   /** Called once, before anything else. */
   start(): void
   /** Ends the exchange after a fault of the gateway: the client gets the refusal, or sees its response cut. */
@@ -23,10 +23,10 @@ export interface UnderWay {
 }
 
 /** The steps that all requests of a gateway go through. */
-export interface Way {
+export interface Lifecycle {
   readonly stages: readonly Stage[]
   /** Sends an exchange that has passed all stages. */
-  readonly send: (x: Exchange, req: IncomingMessage, res: ServerResponse) => UnderWay
+  readonly send: (x: Exchange, req: IncomingMessage, res: ServerResponse) => ForwardedExchange
   /** Called after every exchange, once. Never throws. */
   readonly done: (x: Exchange) => void
   /** Called with every refusal of a stage, when it is decided. Returns the refusal to send. */
@@ -38,8 +38,8 @@ export interface Way {
 }
 
 /** One accepted request, from the first stage until its response is closed. */
-export class Ongoing implements Accepted, Breakable, Watched {
-  underWay: UnderWay | undefined
+export class RequestLifecycle implements Accepted, Breakable, Watched {
+  underWay: ForwardedExchange | undefined
   watchSlot = -1
   #closed = false
   /** For a response of the gateway's own: bytes that the client has not taken, and since when it has taken none. */
@@ -47,7 +47,7 @@ export class Ongoing implements Accepted, Breakable, Watched {
   #untakenSince = 0
 
   constructor(
-    readonly way: Way,
+    readonly way: Lifecycle,
     readonly x: Exchange,
     readonly req: IncomingMessage,
     readonly res: ServerResponse,

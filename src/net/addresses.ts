@@ -30,7 +30,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Returns true if others on the network path could read and change the traffic: plain http to another machine. */
-export function isOpenToTheWay(url: string): boolean {
+export function isExposedOnTheWay(url: string): boolean {
   if (!URL.canParse(url)) return false
   const { protocol, hostname } = new URL(url)
   return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))

@@ -1,7 +1,7 @@
 import { Pool } from 'undici'
 import type { HttpSource } from '../config/schema/tier-sources.js'
 import { CONSUMER } from '../config/values/tier-source-url.js'
-import { type Directory, NoAnswerForOne, type Plan, planOf } from './tier-answer.js'
+import { type Directory, NoAnswerForOne, type TierAnswer, tierAnswerOf } from './tier-answer.js'
 
 /** Longest answer that is read, in bytes. */
 const MOST = 65_536
@@ -48,17 +48,20 @@ export function openHttp(
   }
 }
 
-function readPlan(text: string, { tier, tenant }: Pick<HttpSource, 'tier' | 'tenant'>): Plan | undefined {
+function readPlan(
+  text: string,
+  { tier, tenant }: Pick<HttpSource, 'tier' | 'tenant'>,
+): TierAnswer | undefined {
   let document: unknown
   try {
     document = JSON.parse(text)
   } catch {
     throw new Error('it answers with something that is not JSON')
   }
-  return planOf(memberOf(document, tier), tenant === undefined ? undefined : memberOf(document, tenant))
+  return tierAnswerOf(memberOf(document, tier), tenant === undefined ? undefined : memberOf(document, tenant))
 }
 
-/** Reads a member of the document by path. Only own members count: what every object inherits is not a plan. */
+/** Reads a member of the document by path. Only own members count: what every object inherits is no answer. */
 function memberOf(document: unknown, path: string): unknown {
   let value = document
   for (const name of path.split('.')) {

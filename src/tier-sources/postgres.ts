@@ -4,14 +4,14 @@ import type { PostgresSource } from '../config/schema/tier-sources.js'
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 import { cut, guardClient } from './postgres-guard.js'
 import { type Channel, listenTo } from './postgres-listen.js'
-import { type Directory, planOf } from './tier-answer.js'
+import { type Directory, tierAnswerOf } from './tier-answer.js'
 
 export interface PostgresOptions {
   readonly name: string
   readonly settings: Pick<PostgresSource, 'url' | 'query' | 'listen' | 'timeout' | 'pool'>
   /** True to listen for messages, if the settings name a channel. */
   readonly listen: boolean
-  /** Called with a consumer whose plan has changed; undefined means that any consumer's may have. */
+  /** Called with a consumer whose tier has changed; undefined means that any consumer's may have. */
   readonly onChange: (consumer: string | undefined) => void
   /** Called for each connection that was ended because its server broke the protocol. */
   readonly onBroken?: () => void
@@ -116,7 +116,7 @@ export function openPostgres(options: PostgresOptions): Directory {
         if (!columns.includes('tier')) {
           throw new Error(`its query returns no column "tier", but ${columns.join(', ') || 'none'}`)
         }
-        return rows[0] && planOf(rows[0].tier, rows[0].tenant)
+        return rows[0] && tierAnswerOf(rows[0].tier, rows[0].tenant)
       } catch (error) {
         const { code } = error as { code?: unknown }
         if (typeof code === 'string' && DATA_EXCEPTION.test(code)) return undefined

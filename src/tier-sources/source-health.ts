@@ -1,7 +1,7 @@
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 
 /** Tracks if a source answers. While it does not, it is probed now and then, and no request waits for it. */
-export interface Reach {
+export interface SourceHealth {
   readonly up: boolean
   /**
    * Returns true if the source may be asked for a consumer now. While it is down, one question at a time is allowed,
@@ -37,7 +37,11 @@ const LONGEST_PAUSE = 30_000
  *
  * @param random returns 0 to below 1: gateways that lost the source together do not come back together
  */
-export function createReach(source: string, log: Log, random: () => number = Math.random): Reach {
+export function createSourceHealth(
+  source: string,
+  log: Log,
+  random: () => number = Math.random,
+): SourceHealth {
   let failures = 0
   /** Consumers whose questions failed since the last answer. */
   const inVain = new Set<string>()

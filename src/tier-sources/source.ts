@@ -1,11 +1,11 @@
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 import { createShares, createTurns, give, type Shares, take } from '../shares.js'
 import { createMemory } from './memory.js'
-import type { Answer, Found, PlanSource, PlanTimes, SourceCounts } from './plan-source.js'
-import { createReach } from './source-health.js'
-import { type Directory, NoAnswerForOne, type Plan } from './tier-answer.js'
+import { createSourceHealth } from './source-health.js'
+import { type Directory, NoAnswerForOne, type TierAnswer } from './tier-answer.js'
+import type { Answer, Found, SourceCounts, TierSource, TierSourceTimes } from './tier-source.js'
 
-export interface PlanSourceOptions extends PlanTimes {
+export interface TierSourceOptions extends TierSourceTimes {
   readonly name: string
   readonly tellsTenants: boolean
   readonly directory: Directory
@@ -60,11 +60,11 @@ const AGAIN = 1000
  * Creates a source that answers from memory while answers are fresh, and afterwards while a new one is fetched
  * (stale-while-revalidate, RFC 5861). Requests for the same consumer share one question. A consumer waits for the
  * source at most once in a ttl. While the source is down, no request waits: known answers last for `stale` longer, and
- * an unknown consumer has no plan.
+ * an unknown consumer has no answer.
  */
-export function createPlanSource(options: PlanSourceOptions): PlanSource {
+export function createTierSource(options: TierSourceOptions): TierSource {
   const { name, tellsTenants, directory, counts, log, now: clock = () => performance.now() } = options
-  let times: PlanTimes = options
+  let times: TierSourceTimes = options
   const memory = createMemory<Known>(options.max_consumers)
   const questions = new Map<string, Question>()
   const { pool = MOST_QUESTIONS, shares = createShares() } = options
@@ -72,13 +72,13 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   /** Questions that wait until the source has a connection to spare. */
   const turns = createTurns<Question>()
   let asking = 0
-  const reach = createReach(name, log, options.random)
+  const reach = createSourceHealth(name, log, options.random)
   const warn = throttledWarning(log, A_MINUTE)
   /** Time before which every answer counts as older than its ttl. Such answers last no longer than `stale`. */
   let epoch = Number.NEGATIVE_INFINITY
   let closed = false
 
-  /** Returns the last known plan as stale, while nothing newer is known. */
+  /** Returns the last known answer as stale, while nothing newer is known. */
   function lastOf({ found, at }: Known, now: number): Found | undefined {
     return found === undefined || now - at >= times.ttl + times.stale ? undefined : { ...found, stale: true }
   }
@@ -216,7 +216,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     asked.overtaken = false
     asking++
     Promise.race([lookUp(consumer, signal), given])
-      .then((plan) => learn(consumer, plan))
+      .then((answer) => learn(consumer, answer))
       .catch((error: Error) => inVain(consumer, late, error))
       .then((found) => {
         clearTimeout(timer)
@@ -227,15 +227,15 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   }
 
   /** Looks the consumer up. The function is async, so that an error thrown by the source becomes a rejection. */
-  async function lookUp(consumer: string, signal: AbortSignal): Promise<Plan | undefined> {
+  async function lookUp(consumer: string, signal: AbortSignal): Promise<TierAnswer | undefined> {
     return directory.look(consumer, signal)
   }
 
-  function learn(consumer: string, plan: Plan | undefined): Found | undefined {
+  function learn(consumer: string, answer: TierAnswer | undefined): Found | undefined {
     const { at, overtaken } = questions.get(consumer)!
     reach.answered(clock())
-    counts.questions[plan === undefined ? 'none' : 'found']++
-    const found = plan && { tier: plan.tier, tenant: plan.tenant, stale: false }
+    counts.questions[answer === undefined ? 'none' : 'found']++
+    const found = answer && { tier: answer.tier, tenant: answer.tenant, stale: false }
     memory.set(consumer, { found, at, failedAt: Number.NEGATIVE_INFINITY, changed: overtaken })
     return found
   }

@@ -1,5 +1,5 @@
-/** Plan of a consumer as a source knows it. At least one of the two members is set. */
-export interface Plan {
+/** Answer of a consumer as a source knows it. At least one of the two members is set. */
+export interface TierAnswer {
   /** Name as the source writes it. The lookup does not check that the configuration has such a tier; its use does. */
   readonly tier: string | undefined
   readonly tenant: string | undefined
@@ -11,15 +11,15 @@ export interface Plan {
  */
 export class NoAnswerForOne extends Error {}
 
-/** Place where plans are looked up. */
+/** Place where tiers are looked up. */
 export interface Directory {
   /**
-   * Looks up a consumer's plan. Undefined: the directory does not know the consumer. Rejects when there is no answer or
+   * Looks up a consumer's tier. Undefined: the directory does not know the consumer. Rejects when there is no answer or
    * an unusable one: with NoAnswerForOne if the reason is this consumer.
    *
    * @param signal aborted when no request waits any longer: the lookup then releases its resources at once
    */
-  look(consumer: string, signal: AbortSignal): Promise<Plan | undefined>
+  look(consumer: string, signal: AbortSignal): Promise<TierAnswer | undefined>
   /** Releases everything that the directory holds. Waits a second at most. */
   close(): Promise<void>
 }
@@ -29,9 +29,12 @@ const LONGEST_TIER = 63
 const LONGEST_TENANT = 256
 
 /** Checks the values of a row or a document. Throws NoAnswerForOne when they have the wrong form. */
-export function planOf(tier: unknown, tenant: unknown): Plan | undefined {
-  const plan = { tier: textOf('tier', tier, LONGEST_TIER), tenant: textOf('tenant', tenant, LONGEST_TENANT) }
-  return plan.tier === undefined && plan.tenant === undefined ? undefined : plan
+export function tierAnswerOf(tier: unknown, tenant: unknown): TierAnswer | undefined {
+  const answer = {
+    tier: textOf('tier', tier, LONGEST_TIER),
+    tenant: textOf('tenant', tenant, LONGEST_TENANT),
+  }
+  return answer.tier === undefined && answer.tenant === undefined ? undefined : answer
 }
 
 function textOf(what: string, value: unknown, most: number): string | undefined {

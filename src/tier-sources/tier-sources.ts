@@ -4,24 +4,24 @@ import type { Config } from '../config/schema/schema.js'
 import type { Log } from '../log-throttle.js'
 import { createShares, type Shares } from '../shares.js'
 import { openHttp } from './http.js'
-import { createCounts, type PlanSource, type SourceCounts, type SourceState } from './plan-source.js'
 import { openPostgres } from './postgres.js'
-import { createPlanSource } from './source.js'
+import { createTierSource } from './source.js'
+import { createCounts, type SourceCounts, type SourceState, type TierSource } from './tier-source.js'
 
 type Settings = Config['tier_sources']
 
 /** Sources of tiers, in the order of the configuration. */
-export interface Plans {
-  sources(): readonly PlanSource[]
+export interface OpenTierSources {
+  sources(): readonly TierSource[]
   /** Applies another configuration. Sources that are unchanged keep everything they know. */
   use(settings: Settings): void
   describe(): readonly SourceState[]
   close(): Promise<void>
 }
 
-export interface PlansOptions {
+export interface TierSourcesOptions {
   readonly settings: Settings
-  /** True to listen for change messages. A process that only looks plans up now and then does not. */
+  /** True to listen for change messages. A process that only looks tiers up now and then does not. */
   readonly listen?: boolean
   readonly log: Log
   /** Shares of sources among callers. Default: shares of its own. */
@@ -30,16 +30,21 @@ export interface PlansOptions {
 
 interface Opened {
   readonly settings: Settings[number]
-  readonly source: PlanSource
+  readonly source: TierSource
 }
 
-export function createPlans({ settings, listen = true, log, shares = createShares() }: PlansOptions): Plans {
+export function openTierSources({
+  settings,
+  listen = true,
+  log,
+  shares = createShares(),
+}: TierSourcesOptions): OpenTierSources {
   let opened: readonly Opened[] = []
-  let sources: readonly PlanSource[] = []
+  let sources: readonly TierSource[] = []
   /** Counters never go back, whatever happens to the source. */
   const counts = new Map<string, SourceCounts>()
 
-  function open(one: Settings[number]): PlanSource {
+  function open(one: Settings[number]): TierSource {
     const [name, of] =
       'postgres' in one
         ? [one.postgres.name ?? 'postgres', one.postgres]
@@ -57,7 +62,7 @@ export function createPlans({ settings, listen = true, log, shares = createShare
             onBroken: () => void known.protocolErrors++,
           })
         : openHttp(one.http)
-    const source = createPlanSource({
+    const source = createTierSource({
       ...of,
       name,
       tellsTenants: mayTellTenants(one),
@@ -102,7 +107,7 @@ function askedOf(settings: Settings[number]): object {
   return rest
 }
 
-function changed(source: PlanSource, consumer: string | undefined): void {
+function changed(source: TierSource, consumer: string | undefined): void {
   if (consumer === undefined) source.allChanged()
   else source.changed(consumer)
 }

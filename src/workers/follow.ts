@@ -1,5 +1,5 @@
 import { namesLongFiles } from '../config/load/config-files.js'
-import { loadApart } from '../config/load/in-thread.js'
+import { loadInThread } from '../config/load/in-thread.js'
 import { formatError } from '../config/load/load.js'
 import {
   type ConfigSource,
@@ -42,7 +42,7 @@ export async function followConfig(
   let latest: Promise<void> = Promise.resolve()
 
   async function compile({ text, loadedAt }: GoodConfig, large: boolean): Promise<Snapshot> {
-    const loaded = await loadApart(text, { file, env }, large)
+    const loaded = await loadInThread(text, { file, env }, large)
     if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
     await prepareAddresses(loaded.config.edge)
     return compileSnapshot(loaded.config, loadedAt, loaded.hashes)

@@ -48,7 +48,7 @@ export interface Welcome {
 }
 
 /** The subject of a count: service, tier and consumer, as the numbers that a configuration gives to its parts. */
-export interface Whose {
+export interface CountSubject {
   /** Hash of the configuration. */
   readonly config: string
   readonly service: number
@@ -58,7 +58,7 @@ export interface Whose {
   readonly levels?: Levels | undefined
 }
 
-export interface Take extends Whose {
+export interface Take extends CountSubject {
   readonly cost: number
 }
 

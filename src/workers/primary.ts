@@ -13,12 +13,12 @@ import { createLog } from '../telemetry/logs/log.js'
 import { logReload, logWarnings } from '../telemetry/logs/log-reload.js'
 import { telemetryOptions } from '../telemetry/settings.js'
 import { createTop } from '../telemetry/top/top.js'
-import { createPlans } from '../tier-sources/tier-sources.js'
+import { openTierSources } from '../tier-sources/tier-sources.js'
 import { createAllWorkers } from './all-workers.js'
 import { createFigures } from './all-workers-metrics.js'
 import { forkWorker, type Worker } from './fork.js'
 import { createCountForAll } from './shared-counting.js'
-import { createToldMaps } from './shared-maps.js'
+import { createLeadingMaps } from './shared-maps.js'
 import { createSupervisor } from './supervisor.js'
 
 export interface PrimaryOptions {
@@ -43,7 +43,7 @@ export async function startPrimary(options: PrimaryOptions) {
   const { log } = events
   const telemetry = await telemetryOptions(settings.telemetry, env, log, true)
   function open(settings: Config['store']) {
-    const told = settings.redis === undefined ? createToldMaps(all.put) : undefined
+    const told = settings.redis === undefined ? createLeadingMaps(all.put) : undefined
     const opened = openStore(settings, log, { decides: false, fleet: 'member', openMap: told?.open })
     joinFleet(opened, all.ask, log)
     return { ...opened, settings, told }
@@ -58,7 +58,7 @@ export async function startPrimary(options: PrimaryOptions) {
   }
   holdKeys()
   // The primary resolves tiers by itself for the admin API.
-  const plans = createPlans({ settings: settings.tier_sources, log })
+  const tierSources = openTierSources({ settings: settings.tier_sources, log })
   const counts = createCountForAll()
   counts.startWith(config.current())
   let started = config.current()
@@ -130,7 +130,7 @@ export async function startPrimary(options: PrimaryOptions) {
     tokens.retain(event.snapshot)
     counts.know(event.snapshot)
     if (event.result === 'applied') {
-      plans.use(event.snapshot.config.tier_sources)
+      tierSources.use(event.snapshot.config.tier_sources)
       holdKeys()
     }
     figures.reloaded(event.result, event.snapshot)
@@ -166,7 +166,7 @@ export async function startPrimary(options: PrimaryOptions) {
     },
     store: () => store,
     ask: all.ask,
-    plans,
+    tierSources,
     tokens,
     metrics: figures,
     phase() {
@@ -181,7 +181,7 @@ export async function startPrimary(options: PrimaryOptions) {
   async function closeParts(): Promise<void> {
     tokens.close()
     await Promise.allSettled([admin.close(), config.close()])
-    await Promise.allSettled([store.close(), plans.close(), figures.close()])
+    await Promise.allSettled([store.close(), tierSources.close(), figures.close()])
     await events.close()
   }
 

@@ -2,7 +2,7 @@ import { forTenant, type Policy } from '../config/snapshot/policy.js'
 import type { Service, Snapshot } from '../config/snapshot/snapshot.js'
 import type { Store } from '../fleet/open-store.js'
 import type { Decision } from '../limiter/limiter.js'
-import type { Settle, Take, Whose } from './messages.js'
+import type { CountSubject, Settle, Take } from './messages.js'
 
 /** The store that holds the counts, and the operators' changes to limits. */
 type Counting = Pick<Store, 'limiter' | 'amounts'>
@@ -16,7 +16,7 @@ export function createCountForAll() {
   let first: Snapshot | undefined
 
   function find(
-    { config, service, tier, candidate, consumer, levels }: Whose,
+    { config, service, tier, candidate, consumer, levels }: CountSubject,
     amounts: Store['amounts'],
   ): { service: Service; policy: Policy } {
     const snapshot = snapshots.get(config) ?? (first?.hash === config ? first : undefined)

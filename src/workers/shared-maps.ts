@@ -8,7 +8,7 @@ import {
 import type { Welcome } from './messages.js'
 
 /** Creates the maps without Redis: the primary holds them and sends every change to each worker. */
-export function createToldMaps(tell: (map: string, key: string, text: string | null) => Promise<void>) {
+export function createLeadingMaps(tell: (map: string, key: string, text: string | null) => Promise<void>) {
   const maps: { name: string; texts(): [string, string][] }[] = []
   return {
     open<V>(shape: MapShape<V>): ReplicatedMap<V> {

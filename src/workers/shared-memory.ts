@@ -10,7 +10,7 @@ import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter
 import { createLocal } from '../limiter/local.js'
 import { type Log, throttledWarning } from '../log-throttle.js'
 import type { Channel } from './channel.js'
-import type { OfPrimary, Take, Whose } from './messages.js'
+import type { CountSubject, OfPrimary, Take } from './messages.js'
 import type { FollowedMaps } from './shared-maps.js'
 
 /** A store without Redis, in a worker: the counts are in the primary, which decides for all. */
@@ -47,7 +47,12 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   let asked: Asked[] = []
   let lostAt = Number.NEGATIVE_INFINITY
 
-  function whose(service: Service, policy: Policy, consumer: string, levels: Levels | undefined): Whose {
+  function whose(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    levels: Levels | undefined,
+  ): CountSubject {
     const ofTier = policy.base ?? policy
     const isOf = (one: Policy | undefined) => one === ofTier || one?.alone === ofTier
     const tier = service.policies.findIndex((one) => isOf(one) || isOf(one?.candidate))

@@ -302,7 +302,10 @@ t.test('only keys that can verify signatures here are taken from a set', async (
   t.ok(named!.key.equals(first.publicKey), 'the first of two keys with one id')
   const [half] = (await jwks.find('ES256', 'with-its-private-half')) as readonly VerificationKey[]
   t.equal(half!.key.type, 'public')
-  t.match(said[0]!.fields.problems, [/keys\[0\] is of an unsupported kind/, /keys\[1\] is not for signatures/])
+  t.match(said[0]!.fields.problems, [
+    /keys\[0\] is of an unsupported kind/,
+    /keys\[1\] is not for signatures/,
+  ])
 })
 
 t.test('an endless set is cut, and a malformed one removes no good key', async (t) => {

@@ -112,7 +112,7 @@ t.test('aborting a lookup ends its request', async (t) => {
 t.test('any id becomes one path segment or one query value, and arrives unchanged', async (t) => {
   const { origin, asked } = await endpoint(t, json({ tier: 'pro' }))
   const inPath = openedAt(t, `${origin}/plans/{consumer}/tier`)
-  const inQuery = openedAt(t, `${origin}/plans?of={consumer}&v=1`)
+  const inQuery = openedAt(t, `${origin}/tierSources?of={consumer}&v=1`)
   const nasty = fc.constantFrom(
     '../admin',
     'a/b',
@@ -151,5 +151,5 @@ t.test('an id that would change the path is unknown, without a request', async (
   t.equal(await look('..'), undefined)
   t.equal(await look('.'), undefined)
   t.same(asked, [])
-  t.same(await openedAt(t, `${origin}/plans?of={consumer}`)('..'), { tier: 'pro', tenant: undefined })
+  t.same(await openedAt(t, `${origin}/tierSources?of={consumer}`)('..'), { tier: 'pro', tenant: undefined })
 })

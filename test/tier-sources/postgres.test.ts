@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Config } from '../../src/config/schema/schema.js'
 import { openPostgres, type PostgresOptions } from '../../src/tier-sources/postgres.js'
-import { createPlans } from '../../src/tier-sources/tier-sources.js'
+import { openTierSources } from '../../src/tier-sources/tier-sources.js'
 import { createAuthority } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway/gateway.js'
@@ -155,9 +155,9 @@ routes: [{ path: /*, service: payments }]
         errors.push(fields.error)
       },
     }
-    const plans = createPlans({ settings: [settings!], log })
-    t.teardown(() => plans.close())
-    const [source] = plans.sources()
+    const tierSources = openTierSources({ settings: [settings!], log })
+    t.teardown(() => tierSources.close())
+    const [source] = tierSources.sources()
     let now = performance.now()
     const find = (consumer: string) => source!.find(consumer, now)
     t.match(await find('acme'), { tier: 'pro', stale: false })
@@ -170,10 +170,10 @@ routes: [{ path: /*, service: payments }]
     // Longer than the connection's own timeout, which is 100 ms longer.
     stall(1200)
     t.equal(await unknown, undefined, 'an unknown consumer waits once')
-    const { questions } = plans.describe()[0]!.counts
+    const { questions } = tierSources.describe()[0]!.counts
     t.ok(questions.timeout > 0, 'for as long as its timeout', { questions, logged, errors })
     await find('carol')
-    await eventually('it is down', () => plans.describe()[0]!.up === false)
+    await eventually('it is down', () => tierSources.describe()[0]!.up === false)
     t.equal(find('dora'), undefined, 'now no request waits')
     db.resume()
 
@@ -183,7 +183,7 @@ routes: [{ path: /*, service: payments }]
     await eventually('it is up', async () => {
       now = performance.now() + 60_000
       await find('bob')
-      return plans.describe()[0]!.up
+      return tierSources.describe()[0]!.up
     })
     t.match(find('bob'), { tier: 'free' })
     t.ok(logged.includes('the tier source answers again'))

@@ -2,9 +2,9 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createShares, type Shares } from '../../src/shares.js'
-import { createCounts, type Found } from '../../src/tier-sources/plan-source.js'
-import { createPlanSource } from '../../src/tier-sources/source.js'
-import { NoAnswerForOne, type Plan } from '../../src/tier-sources/tier-answer.js'
+import { createTierSource } from '../../src/tier-sources/source.js'
+import { NoAnswerForOne, type TierAnswer } from '../../src/tier-sources/tier-answer.js'
+import { createCounts, type Found } from '../../src/tier-sources/tier-source.js'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND
@@ -12,7 +12,7 @@ const MINUTE = 60 * SECOND
 interface Asked {
   readonly consumer: string
   readonly signal: AbortSignal
-  answer(plan: Plan | undefined): Promise<void>
+  answer(plan: TierAnswer | undefined): Promise<void>
   fail(error?: Error): Promise<void>
 }
 
@@ -32,7 +32,7 @@ function scripted(
   const logged: string[] = []
   const counts = createCounts()
   const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
-  const source = createPlanSource({
+  const source = createTierSource({
     name: 'billing',
     tellsTenants: true,
     wait: true,
@@ -73,7 +73,7 @@ function scripted(
     await settled()
     return [Promise.resolve(found)]
   }
-  async function learn(plan: Plan | undefined, consumer = 'acme'): Promise<Found | undefined> {
+  async function learn(plan: TierAnswer | undefined, consumer = 'acme'): Promise<Found | undefined> {
     const [found] = await begin(consumer)
     await asked.at(-1)!.answer(plan)
     return found

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Config } from '../../src/config/schema/schema.js'
-import { createPlans } from '../../src/tier-sources/tier-sources.js'
+import { openTierSources } from '../../src/tier-sources/tier-sources.js'
 import { snapshotOf } from '../support/gateway/gateway.js'
 
 const quiet = { info() {}, warn() {} }
@@ -38,23 +38,23 @@ t.test('a source that a reload does not change keeps its answers, even when its 
   const { origin, asked } = await endpoint(t)
   const a = (more = '') => `{ name: a, url: "${origin}/a/{consumer}"${more} }`
   const b = `{ name: b, url: "${origin}/b/{consumer}" }`
-  const plans = createPlans({ settings: settings(a(), b), log: quiet })
-  t.teardown(() => plans.close())
+  const tierSources = openTierSources({ settings: settings(a(), b), log: quiet })
+  t.teardown(() => tierSources.close())
   const tierBy = async (place: number, later = 0) =>
-    (await plans.sources()[place]!.find('acme', performance.now() + later))?.tier
+    (await tierSources.sources()[place]!.find('acme', performance.now() + later))?.tier
   t.same([await tierBy(0), await tierBy(1)], ['a1', 'b1'])
 
-  plans.use(settings(b, a(', ttl: 10m')))
+  tierSources.use(settings(b, a(', ttl: 10m')))
   t.same([await tierBy(0), await tierBy(1, 6 * 60_000)], ['b1', 'a1'], 'in the new order, from memory')
   t.same(asked, { a: 1, b: 1 })
 
-  plans.use(settings(a(', tier: plan')))
+  tierSources.use(settings(a(', tier: plan')))
   t.equal(await tierBy(0), undefined, 'a tier read from another member is looked up anew')
   t.same(asked, { a: 2, b: 1 })
-  t.match(plans.describe(), [
+  t.match(tierSources.describe(), [
     { source: 'a', up: true, counts: { lookups: { hit: 1, miss: 2 }, questions: { found: 1, none: 1 } } },
   ])
-  t.equal(plans.describe().length, 1)
+  t.equal(tierSources.describe().length, 1)
 })
 
 t.test('a source that a reload removes during a lookup makes nobody wait', async (t) => {
@@ -65,10 +65,10 @@ t.test('a source that a reload removes during a lookup makes nobody wait', async
     server.close()
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/{consumer}`
-  const plans = createPlans({ settings: settings(`{ url: "${url}", timeout: 60s }`), log: quiet })
-  const [source] = plans.sources()
+  const tierSources = openTierSources({ settings: settings(`{ url: "${url}", timeout: 60s }`), log: quiet })
+  const [source] = tierSources.sources()
   const found = source!.find('acme', performance.now())
-  plans.use([])
+  tierSources.use([])
   t.equal(await found, undefined)
-  t.same(plans.sources(), [])
+  t.same(tierSources.sources(), [])
 })

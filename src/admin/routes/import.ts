@@ -7,7 +7,7 @@ import type { AdminDeps } from '../deps.js'
 import { withStore } from '../store-down.js'
 import { checkAmount, checkLimit, numberOf, targetOf } from './overrides.js'
 import { bodyWith, checkId, checkTier, listed, momentIn, serviceNamed } from './read-request.js'
-import { tierTold } from './tier.js'
+import { assignmentBody } from './tier.js'
 
 /** A batch of tiers, overrides and boosts, as `tidegate import` sends them: one part of a file per request. */
 
@@ -50,8 +50,8 @@ export function importRoutes(
   async function changeOf(one: Write): Promise<Change> {
     if (one.what === 'tiers') {
       const { consumer, tier, until } = one
-      const before = tierTold(await deps.store().assignments.read(consumer))
-      return { action: 'tier.set', target: consumer, before, after: tierTold({ tier, until }) }
+      const before = assignmentBody(await deps.store().assignments.read(consumer))
+      return { action: 'tier.set', target: consumer, before, after: assignmentBody({ tier, until }) }
     }
     const { key, value } = one
     const before = numberOf(key.kind, await deps.store().amounts.map.read(amountKeyText(key)))

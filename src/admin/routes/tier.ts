@@ -51,9 +51,9 @@ export function tierRoutes(
     const until = endOf(period)
     checkTier(snapshot, tier)
     await withStore(deps.log, 'set the tier', async () => {
-      const before = tierTold(await deps.store().assignments.read(id))
+      const before = assignmentBody(await deps.store().assignments.read(id))
       await deps.store().assignments.set(id, tier, until)
-      const after = tierTold({ tier, until })
+      const after = assignmentBody({ tier, until })
       await deps.audit.record(request, { action: 'tier.set', target: id, before, after })
     })
     return shown(id, { tier, until })
@@ -63,7 +63,7 @@ export function tierRoutes(
     const { id } = request.params
     checkId(id)
     await withStore(deps.log, 'remove the assignment', async () => {
-      const before = tierTold(await deps.store().assignments.read(id))
+      const before = assignmentBody(await deps.store().assignments.read(id))
       await deps.store().assignments.set(id, undefined)
       await deps.audit.record(request, { action: 'tier.remove', target: id, before })
     })
@@ -72,7 +72,7 @@ export function tierRoutes(
 }
 
 /** Returns the name of the tier, with its end if it has one, for the audit log. */
-export function tierTold(assigned: Assignment | undefined): unknown {
+export function assignmentBody(assigned: Assignment | undefined): unknown {
   return assigned?.until === undefined
     ? assigned?.tier
     : { tier: assigned.tier, until: isoOf(assigned.until) }

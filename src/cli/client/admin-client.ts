@@ -129,7 +129,7 @@ function parse(text: string): object | undefined {
   }
 }
 
-export type Whose = 'store' | 'gateway' | 'any' | 'reader'
+export type AskedParty = 'store' | 'gateway' | 'any' | 'reader'
 
 /** Values of `--config`, `--admin` and `--reason`. */
 export interface ControlOptions {
@@ -142,7 +142,7 @@ export interface ControlOptions {
    * process knows. `any`: all gateways through one that runs here, otherwise the store. `reader`: the same, if that
    * gateway allows this process to read. With `admin`, that gateway is asked in any case.
    */
-  readonly whose?: Whose
+  readonly whose?: AskedParty
 }
 
 /** Returns a gateway's admin API. */
@@ -158,7 +158,7 @@ function gatewayAt(address: AdminAddress, unreachable: (at: string, error: Error
   }
 }
 
-function gatewayOf({ env }: CommandIo, file: string, { config }: Snapshot, whose: Whose): OpenedAdmin {
+function gatewayOf({ env }: CommandIo, file: string, { config }: Snapshot, whose: AskedParty): OpenedAdmin {
   const address = addressOf(config, env)
   if (address.port === 0)
     throw new Refused(`admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`)

@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { personHere } from '../current-user.js'
+import { currentUser } from '../current-user.js'
 
 export interface AdminAddress {
   readonly host: string
@@ -49,7 +49,7 @@ export function askAdmin(
   // As bytes: Node would prepend the headers to a text, and encode them as UTF-8 a second time.
   const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
   const headers = {
-    'user-agent': `tidegate-cli (${personHere()})`,
+    'user-agent': `tidegate-cli (${currentUser()})`,
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     // Node takes header values for Latin-1. This conversion puts UTF-8 on the wire.
     ...(reason === undefined ? {} : { 'x-reason': Buffer.from(reason).toString('latin1') }),

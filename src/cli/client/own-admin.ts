@@ -8,9 +8,9 @@ import { openStore } from '../../fleet/open-store.js'
 import { openAdmin } from '../../open-admin.js'
 import { createFamilies } from '../../telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../telemetry/metrics/overview.js'
-import { createPlans } from '../../tier-sources/tier-sources.js'
+import { openTierSources } from '../../tier-sources/tier-sources.js'
 import { Refused } from '../command.js'
-import { personHere } from '../current-user.js'
+import { currentUser } from '../current-user.js'
 import { inTime } from '../in-time.js'
 import type { AdminAddress } from './ask-admin.js'
 
@@ -77,7 +77,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     await store.close()
     throw new Refused(unreachable())
   }
-  const plans = createPlans({ settings: snapshot.config.tier_sources, listen: false, log })
+  const tierSources = openTierSources({ settings: snapshot.config.tier_sources, listen: false, log })
   const tokens = createTokens({ log })
   // Reachable on loopback and by this process only.
   const token = randomBytes(32).toString('hex')
@@ -90,11 +90,11 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     },
     store: () => store,
     ask: () => Promise.resolve(undefined),
-    plans,
+    tierSources,
     tokens,
     metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
     phase: () => ({ ready: true, reasons: [] }),
-    accessSettings: { tokens: [{ name: `cli:${personHere()}`, sha256, role: 'operator' }] },
+    accessSettings: { tokens: [{ name: `cli:${currentUser()}`, sha256, role: 'operator' }] },
     onStored: (id) => void stored.push(id),
     log,
   })
@@ -104,7 +104,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     address: { host: '127.0.0.1', port, token },
     /** False if the store did not answer in time. */
     hasStore,
-    plans,
+    tierSources,
     unreachable,
     onlyLogged: () =>
       `the change is made, but the audit of the store does not have it; keep this: ${JSON.stringify(unstored)}`,
@@ -112,7 +112,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
       await admin.close()
       tokens.close()
       await askForLines(store.fleet, stored)
-      await Promise.all([store.close(), plans.close()])
+      await Promise.all([store.close(), tierSources.close()])
     },
   }
 }

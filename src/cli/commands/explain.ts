@@ -91,7 +91,7 @@ async function fromFile(io: CommandIo, option: string | undefined, question: Exp
     const { status, text } = await askAdmin(admin.address, 'POST', '/explain', question, undefined, PATIENCE)
     const explained = JSON.parse(text) as Explained & { detail?: string }
     if (status !== 200) throw new Refused(`${explained.detail}`)
-    const silent = admin.plans
+    const silent = admin.tierSources
       .describe()
       .filter(({ counts: { questions } }) => questions.timeout + questions.error > 0)
     const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')

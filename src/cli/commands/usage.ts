@@ -6,7 +6,7 @@ import { adminCommand } from '../define-command.js'
 import { changedLimits } from '../print/describe-decision.js'
 import { listing, oneLine, page, wrapped } from '../print/terminal.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
-import { roughly } from '../print/time.js'
+import { roundedDuration } from '../print/time.js'
 
 interface Usage extends TierPart {
   readonly tier_until?: string
@@ -99,7 +99,7 @@ const AWAY = {
 function row(name: string, limit: LimitUsed): string[] {
   const { algorithm, by, used, remaining, reset_ms: resetMs } = limit
   // A slot is released when its request ends, at an unknown time.
-  const reset = algorithm === 'concurrency' ? '' : roughly(resetMs, Math.ceil)
+  const reset = algorithm === 'concurrency' ? '' : roundedDuration(resetMs, Math.ceil)
   return [name, amountOf(limit), algorithm, by, String(used), String(remaining), reset]
 }
 

@@ -1,4 +1,4 @@
-import type { DecisionAnswer, DecisionTold } from '../../telemetry/decisions/all-gateways-decisions.js'
+import type { DecisionAnswer, ReportedDecision } from '../../telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionPart } from '../../telemetry/decisions/decision-data.js'
 import { seconds } from '../../telemetry/decisions/why.js'
 import { apiPath, queryOf } from '../api-path.js'
@@ -31,7 +31,10 @@ and what decided. REQUEST_ID is in the response header X-Request-Id; a refusal a
         ? `/decisions${queryOf({ consumer, service })}`
         : apiPath`/decisions/${requestId}`
     return async (control) => {
-      const decision = await control.call<DecisionTold & Partial<Pick<DecisionAnswer, 'nodes'>>>('GET', path)
+      const decision = await control.call<ReportedDecision & Partial<Pick<DecisionAnswer, 'nodes'>>>(
+        'GET',
+        path,
+      )
       const missing = decision.nodes === undefined ? undefined : missingOf(decision.nodes)
       return {
         data: decision,
@@ -48,7 +51,7 @@ function missingOf({ silent, problem }: DecisionAnswer['nodes']): string | undef
   return silent.length === 0 ? undefined : `no answer came from ${silent.join(', ')}`
 }
 
-function describe(d: DecisionTold, columns: number | undefined): string {
+function describe(d: ReportedDecision, columns: number | undefined): string {
   const rows = [
     [
       'request',
@@ -70,7 +73,7 @@ const BY: Readonly<Record<DecisionPart['decided_by'], string>> = {
   closed: 'without counting',
 }
 
-function decidedOf({ decision, limits }: DecisionTold): string {
+function decidedOf({ decision, limits }: ReportedDecision): string {
   if (decision === null) return limits.length === 0 ? 'without a limit' : ''
   const { decided_by: by, reason, took_ms: took, counted_ms_before: age } = decision
   const why = reason === null ? '' : `, store: ${reason}`
@@ -85,7 +88,7 @@ function answeredOf({
   upstream,
   upstream_ms: upstreamMs,
   duration_ms: ms,
-}: DecisionTold): string {
+}: ReportedDecision): string {
   const what = [String(status), error, cause === null ? null : `(${cause})`].filter((part) => part !== null)
   const from = upstream === null ? 'by the gateway' : `from ${upstream} in ${upstreamMs} ms`
   return `${what.join(' ')} ${from}, after ${ms} ms`

@@ -7,8 +7,8 @@ import { mostSpecificFirst } from '../../config/snapshot/route-order.js'
 import type { Route, Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import { readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
 import { formatListen } from '../../net/addresses.js'
-import { describePlans, sourceName } from './describe-plans.js'
 import { describeResilience, resilienceData } from './describe-resilience.js'
+import { describeTierSources, sourceName } from './describe-tier-sources.js'
 import { upstreamRows } from './describe-upstreams.js'
 import { counted, details, fits, rowsOf, table, wrapped } from './terminal.js'
 
@@ -20,7 +20,10 @@ export function describeConfig(file: string, snapshot: Snapshot, columns?: numbe
     ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
     ['store', describeStore(config.store)],
     ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
-    ['tiers', config.tier_sources.length === 0 ? '' : describePlans(config, tiers[snapshot.defaultTier]!)],
+    [
+      'tiers',
+      config.tier_sources.length === 0 ? '' : describeTierSources(config, tiers[snapshot.defaultTier]!),
+    ],
   ]
   const lines = mostSpecificFirst(routes).map(({ route, host }) => [
     route.methods.length === 0 ? '*' : route.methods.join(','),

@@ -1,6 +1,6 @@
 import { type LimitData, limitDataParts, limitDataText } from '../../config/snapshot/limit.js'
 import { credentialKind } from '../../config/values/credential-kinds.js'
-import type { DecisionData, LimitTold } from '../../telemetry/decisions/decision-data.js'
+import type { DecisionData, ReportedLimit } from '../../telemetry/decisions/decision-data.js'
 import { seconds } from '../../telemetry/decisions/why.js'
 import { details, oneLine, page, remarked, wrapped } from './terminal.js'
 import { foundBy, untilText } from './tier-origin.js'
@@ -9,7 +9,7 @@ import { foundBy, untilText } from './tier-origin.js'
 
 /** Formats a decision: the sentence that says why, its rows, its limits, and a note. */
 export function describeAnswer(
-  { why, limits }: { readonly why: string; readonly limits: readonly LimitTold[] },
+  { why, limits }: { readonly why: string; readonly limits: readonly ReportedLimit[] },
   rows: readonly (readonly string[])[],
   columns: number | undefined,
   note = '',
@@ -55,7 +55,7 @@ function consumerOf({
 }
 
 /** Formats a line for each limit; empty if there is none. */
-function limitTable(limits: readonly LimitTold[], columns: number | undefined): string {
+function limitTable(limits: readonly ReportedLimit[], columns: number | undefined): string {
   if (limits.length === 0) return ''
   const rows = limits.map((limit) => [
     limit.name,
@@ -78,14 +78,14 @@ export function changedLimits(limits: readonly LimitData[], columns: number | un
 }
 
 /** Formats the counts of a sliding window: `4 now + 35 % of 12 before`. */
-function countedOf({ current, previous, weight }: LimitTold): string {
+function countedOf({ current, previous, weight }: ReportedLimit): string {
   if (current === undefined || previous === undefined || weight === undefined) return ''
   return previous === 0
     ? `${current} now`
     : `${current} now + ${Math.round(weight * 100)} % of ${previous} before`
 }
 
-function markOf({ denied, binding }: LimitTold): string {
+function markOf({ denied, binding }: ReportedLimit): string {
   if (denied) return binding ? 'denied the request; longest wait' : 'denied the request, too'
   return binding ? 'least left' : ''
 }

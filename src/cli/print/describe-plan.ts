@@ -1,11 +1,11 @@
 import { limitText, secondOf } from '../../config/snapshot/limit.js'
 import type { LineProblems } from '../read/access-lines.js'
 import type { ConsumerCounts, LimitCounts, Tally, TierCounts } from '../read/plan-tally.js'
-import { seen } from './display-width.js'
+import { visibleText } from './display-width.js'
 import { counted, firstCut, page, table, wrapped } from './terminal.js'
 
 /** Result of a plan. */
-export interface PlanTold {
+export interface PlanResult {
   readonly file: string
   readonly hash: string
   readonly logs: readonly string[]
@@ -40,7 +40,7 @@ const COUNTS_BY_LIMIT: readonly Column<LimitCounts>[] = [
   ['denies now', ({ deniedNow }) => number(deniedNow)],
 ]
 const COUNTS_BY_CONSUMER: readonly Column<ConsumerCounts>[] = [
-  ['consumer', ({ consumer }) => seen(consumer)],
+  ['consumer', ({ consumer }) => visibleText(consumer)],
   ['service', ({ service }) => service],
   ['tier', ({ tier }) => tier],
   ['denied', ({ deniedThen }) => number(deniedThen)],
@@ -49,7 +49,7 @@ const COUNTS_BY_CONSUMER: readonly Column<ConsumerCounts>[] = [
 ]
 
 /** Describes the result in one sentence, then the figures by tier, limit and consumer, then what they leave out. */
-export function describePlan(told: PlanTold, columns: number | undefined): string {
+export function describePlan(told: PlanResult, columns: number | undefined): string {
   const { tally, shown } = told
   const notes = notesOf(told).map((note) => wrapped(note, 0, columns))
   return page(
@@ -79,7 +79,7 @@ function figures<T>(
   )
 }
 
-function verdict({ tally }: PlanTold): string {
+function verdict({ tally }: PlanResult): string {
   const { requests, newlyDenied, newlyAllowed } = tally.all
   if (requests === 0) return 'No limit applies to any of the requests.'
   const more =
@@ -99,21 +99,21 @@ function verdict({ tally }: PlanTold): string {
   return `${more}${less}.${when}`
 }
 
-function source({ file, hash, logs, tally }: PlanTold): string {
+function source({ file, hash, logs, tally }: PlanResult): string {
   const { from, to } = tally.span()!
   const log = logs.map((one) => (one === '-' ? 'the standard input' : one)).join(', ')
   return `By ${file} (${hash}), for ${log}, from ${time(from)} to ${time(to)}.`
 }
 
 /** Lists what the figures leave out or assume. */
-function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTold): string[] {
+function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanResult): string[] {
   const { unidentified, refused, answered } = tally.skipped
   const notes: string[] = []
   const unrouted = tally.unrouted()
   if (unrouted.length > 0) {
     const named = unrouted
       .slice(0, 3)
-      .map(({ route, requests }) => `${seen(route)} (${number(requests)})`)
+      .map(({ route, requests }) => `${visibleText(route)} (${number(requests)})`)
       .join(', ')
     const total = unrouted.reduce((sum, { requests }) => sum + requests, 0)
     notes.push(
@@ -122,7 +122,7 @@ function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTo
   }
   for (const [tier, requests] of unknownTiers)
     notes.push(
-      `Tier ${seen(tier)} is not in the configuration: ${counted(requests, 'request')} counted as the default tier's.`,
+      `Tier ${visibleText(tier)} is not in the configuration: ${counted(requests, 'request')} counted as the default tier's.`,
     )
   const left = [
     [unidentified, 'without a consumer'],
@@ -149,7 +149,7 @@ function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTo
 }
 
 /** Formats the result for programs. */
-export function planJson({ file, hash, logs, tally, problems, shown, unknownTiers, forgot }: PlanTold) {
+export function planJson({ file, hash, logs, tally, problems, shown, unknownTiers, forgot }: PlanResult) {
   const { from, to } = tally.span()!
   const worst = tally.worstMinute()
   return {

@@ -15,7 +15,7 @@ const MARK = /\p{M}/u
 const ASCII = /^[ -~]*$/
 
 /** Returns the text with invisible characters escaped, as `\u{1b}`. */
-export function seen(text: string): string {
+export function visibleText(text: string): string {
   if (ASCII.test(text)) return text
   return text
     .replace(UNSEEN, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`)

@@ -9,7 +9,7 @@ export function tableTime(iso: string): string {
 }
 
 /** Formats a time span in its largest fitting unit: `45 s`, `3 min`, `5 h`, `12 days`. */
-export function roughly(ms: number, round: (value: number) => number = Math.round): string {
+export function roundedDuration(ms: number, round: (value: number) => number = Math.round): string {
   const seconds = Math.max(0, round(ms / 1000))
   if (seconds < 120) return `${seconds} s`
   if (seconds < 7_200) return `${round(seconds / 60)} min`
@@ -18,5 +18,5 @@ export function roughly(ms: number, round: (value: number) => number = Math.roun
 
 /** Returns the time since a time of the API. */
 export function ago(iso: string, now = Date.now()): string {
-  return roughly(now - Date.parse(iso))
+  return roundedDuration(now - Date.parse(iso))
 }

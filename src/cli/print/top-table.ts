@@ -1,6 +1,6 @@
 import type { TopAnswer } from '../../admin/routes/top.js'
 import type { Dimension } from '../../telemetry/top/top.js'
-import { fit, seen, widthOf } from './display-width.js'
+import { fit, visibleText, widthOf } from './display-width.js'
 import type { Paint } from './terminal.js'
 import { ago } from './time.js'
 
@@ -46,7 +46,7 @@ export function topLines(view: TopView, paint: Paint): { head: string[]; rows: s
   if (told?.nodes.problem != null)
     foot.push(paint('yellow', cutTo(`this gateway only: ${told.nodes.problem}`, columns)))
   if (told !== undefined && told.nodes.silent.length > 0)
-    foot.push(paint('yellow', cutTo(`no answer from ${seen(told.nodes.silent.join(', '))}`, columns)))
+    foot.push(paint('yellow', cutTo(`no answer from ${visibleText(told.nodes.silent.join(', '))}`, columns)))
   if (problem !== undefined) foot.push(paint('red', cutTo(problem, columns)))
   if (told === undefined) return { head, rows: [], foot }
   if (told.rows.length === 0) return { head, rows: [cutTo(words.none, columns)], foot }
@@ -60,13 +60,13 @@ export function topLines(view: TopView, paint: Paint): { head: string[]; rows: s
 function layout(told: TopAnswer, counted: string, columns: number): { names: string; lines: string[] } {
   const seconds = (Date.parse(told.to) - Date.parse(told.from)) / 1000
   const all: { name: string; right?: boolean; cells: string[] }[] = [
-    { name: 'consumer', cells: told.rows.map(({ consumer }) => seen(consumer) || '""') },
-    { name: 'service', cells: told.rows.map(({ service }) => seen(service)) },
-    { name: 'tier', cells: told.rows.map(({ tier }) => seen(tier)) },
+    { name: 'consumer', cells: told.rows.map(({ consumer }) => visibleText(consumer) || '""') },
+    { name: 'service', cells: told.rows.map(({ service }) => visibleText(service)) },
+    { name: 'tier', cells: told.rows.map(({ tier }) => visibleText(tier)) },
     { name: counted, right: true, cells: told.rows.map(range) },
     { name: 'per s', right: true, cells: told.rows.map(({ count }) => rate(count / Math.max(1, seconds))) },
     { name: 'share', right: true, cells: told.rows.map(({ share }) => `${(share * 100).toFixed(1)} %`) },
-    { name: 'limit', cells: told.rows.map(({ limit }) => seen(limit ?? '')) },
+    { name: 'limit', cells: told.rows.map(({ limit }) => visibleText(limit ?? '')) },
     {
       name: 'since',
       right: true,

@@ -1,11 +1,11 @@
-import { formatListen, isLoopback, isOpenToTheWay } from '../../net/addresses.js'
-import { asList, type DraftConfig, present, repeated, type Say } from '../schema/partial-config.js'
+import { formatListen, isExposedOnTheWay, isLoopback } from '../../net/addresses.js'
+import { asList, type DraftConfig, present, type Report, repeated } from '../schema/partial-config.js'
 
 /** Names that the audit uses for clients without a named token. No token may have one of them. */
 const TAKEN = ['token', 'loopback']
 
 /** Checks the settings of the admin server beyond the schema. */
-export function checkAdmin({ listen, admin }: DraftConfig, error: Say, warning: Say): void {
+export function checkAdmin({ listen, admin }: DraftConfig, error: Report, warning: Report): void {
   if (admin === undefined) return
   const names = asList(admin.tokens).map((token) => token?.name)
   for (const [i, name] of present(names)) {
@@ -33,7 +33,7 @@ export function checkAdmin({ listen, admin }: DraftConfig, error: Say, warning: 
   }
 }
 
-function checkOidc(oidc: NonNullable<DraftConfig['admin']>['oidc'], error: Say, warning: Say): void {
+function checkOidc(oidc: NonNullable<DraftConfig['admin']>['oidc'], error: Report, warning: Report): void {
   if (oidc?.roles !== undefined && Object.keys(oidc.roles).length === 0)
     error(['admin', 'oidc', 'roles'], 'nobody gets a role; give a value of the claim a role')
   warnOfOpenKeys(oidc?.jwks_url, ['admin', 'oidc', 'jwks_url'], warning)
@@ -43,9 +43,9 @@ function checkOidc(oidc: NonNullable<DraftConfig['admin']>['oidc'], error: Say, 
 export function warnOfOpenKeys(
   url: string | undefined,
   path: readonly (string | number)[],
-  warning: Say,
+  warning: Report,
 ): void {
-  if (url === undefined || !isOpenToTheWay(url)) return
+  if (url === undefined || !isExposedOnTheWay(url)) return
   const wrong = 'anyone on the network path can put in keys of their own'
   warning(path, `${wrong}; use https, or a private network`)
 }

@@ -1,7 +1,7 @@
-import { asList, type DraftConfig, present, reportTwice, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, present, type Report, reportTwice } from '../schema/partial-config.js'
 
 /** Checks the `auth` of routes beyond the schema: a client must be able to have what a route requires. */
-export function checkAuth({ consumers, routes }: DraftConfig, error: Say): void {
+export function checkAuth({ consumers, routes }: DraftConfig, error: Report): void {
   // If `consumers` is left out, clients are known by address. If it has a hole, any kind of source may be missing.
   const sources = consumers === undefined ? undefined : asList(consumers)
   const whole = sources?.every((source) => source !== undefined) === true

@@ -6,8 +6,8 @@ import {
   named,
   type Path,
   present,
+  type Report,
   reportTwice,
-  type Say,
   tierNames,
 } from '../schema/partial-config.js'
 import { type Pattern, shapeOf } from '../snapshot/router.js'
@@ -24,20 +24,25 @@ import { checkListener } from './listener.js'
 import { checkResilience } from './resilience.js'
 import { checkShaping, destinationsOf } from './shaping.js'
 import { checkSignatures } from './signatures.js'
-import { checkPlans } from './tier-sources.js'
+import { checkTierSources } from './tier-sources.js'
 import { checkUpstreamTls } from './upstream-tls.js'
 
 /** Checks a configuration beyond the schema: names that must exist, duplicates, sums that must fit. */
 
 /** Runs all checks. `locate` returns the line of a path, for messages that point at a second place. */
-export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
+export function check(
+  config: DraftConfig,
+  error: Report,
+  warning: Report,
+  locate: (path: Path) => number,
+): void {
   checkAdmin(config, error, warning)
   checkListener(config, error)
   checkStore(config, error)
   checkTiers(config, error)
   checkConsumers(config, error, warning)
   checkEdge(config, error)
-  checkPlans(config, error, warning)
+  checkTierSources(config, error, warning)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)
   checkIdentity(config, error)
@@ -56,7 +61,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
 /** Parts of the address that all nodes of a Redis Cluster must share. */
 const SHARED = ['tls', 'username', 'password'] as const
 
-function checkStore({ store }: DraftConfig, error: Say): void {
+function checkStore({ store }: DraftConfig, error: Report): void {
   if (store === undefined) return
   const { redis, tls, sentinel } = store
   const texts = redis === undefined || typeof redis === 'string' ? [redis] : asList(redis)
@@ -83,13 +88,13 @@ function checkStore({ store }: DraftConfig, error: Say): void {
   }
 }
 
-function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say): void {
+function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Report): void {
   if (tiers === undefined) return
   reportTwice(tierNames(tiers), ['tiers'], error)
   knownTier(tiers, standard, ['default_tier'], error)
 }
 
-function checkServices({ services, tiers }: DraftConfig, error: Say): void {
+function checkServices({ services, tiers }: DraftConfig, error: Report): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     if (service === undefined) continue
     const upstreams = asList(service.upstreams).map((entry) =>
@@ -109,7 +114,7 @@ function checkServices({ services, tiers }: DraftConfig, error: Say): void {
   }
 }
 
-function checkRoutes({ routes }: DraftConfig, error: Say): void {
+function checkRoutes({ routes }: DraftConfig, error: Report): void {
   for (const [i, route] of present(routes)) {
     const { path, strip_prefix: prefix } = route
     if (route.host !== undefined && route.hosts !== undefined) {
@@ -127,7 +132,7 @@ function checkRoutes({ routes }: DraftConfig, error: Say): void {
 }
 
 /** Reports two routes that claim the same host, path and method, and routes whose methods are all taken. */
-function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path) => number): void {
+function checkOverlaps({ routes }: DraftConfig, error: Report, locate: (path: Path) => number): void {
   const places = new Map<string, { index: number; pattern: Pattern }[]>()
   for (const [index, route] of present(routes)) {
     if (route.path === undefined) continue
@@ -176,7 +181,7 @@ function shared(a: Pattern, b: Pattern): string | undefined {
 
 function checkUnused(
   { services, routes, trusted_proxies: proxies, trusted_headers: headers }: DraftConfig,
-  warning: Say,
+  warning: Report,
 ): void {
   const used = new Set(present(routes).flatMap(([, route]) => destinationsOf(route).map(({ name }) => name)))
   for (const name of Object.keys(services ?? {})) {

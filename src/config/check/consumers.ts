@@ -7,7 +7,7 @@ import {
   named,
   type Path,
   present,
-  type Say,
+  type Report,
 } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { headersOf } from '../values/credential-kinds.js'
@@ -18,7 +18,7 @@ import { checkTokens, issuersOf } from './tokens.js'
 
 type HeaderSettings = Extract<Config['consumers'][number], { header: object }>['header']
 
-export function checkConsumers(config: DraftConfig, error: Say, warning: Say): void {
+export function checkConsumers(config: DraftConfig, error: Report, warning: Report): void {
   const { consumers, tiers } = config
   const headers = new Map<string, number>()
   const hashes = new Set<string>()
@@ -60,8 +60,8 @@ function checkBelieved(
   header: Draft<HeaderSettings>,
   { listen, trusted_proxies: proxies }: DraftConfig,
   path: Path,
-  error: Say,
-  warning: Say,
+  error: Report,
+  warning: Report,
 ): void {
   if (listen?.host === undefined || listen.port === undefined || isLoopback(listen.host)) return
   const where = formatListen({ host: listen.host, port: listen.port })
@@ -77,7 +77,7 @@ function checkBelieved(
 }
 
 /** Warns about stored keys that a restart would lose. */
-export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say): void {
+export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Report): void {
   if (store === undefined || Object.hasOwn(store, 'redis')) return
   for (const [i, source] of present(consumers)) {
     if (!('api_key' in source) || source.api_key?.store?.enabled !== true) continue
@@ -89,7 +89,7 @@ export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say)
 /** Warns about a limit by tenant if no consumer has a tenant. */
 export function checkTenants(
   { consumers, services, tier_sources: sources }: DraftConfig,
-  warning: Say,
+  warning: Report,
 ): void {
   const known = asList(consumers).some((source) => {
     if (source === undefined) return true

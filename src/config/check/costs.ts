@@ -1,9 +1,9 @@
-import { asList, type DraftConfig, identityHeaders, present, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, identityHeaders, present, type Report } from '../schema/partial-config.js'
 import type { LimitSettings } from '../schema/services.js'
 import { limitsOf, limitText } from '../snapshot/limit.js'
 
 /** Checks the costs that routes declare against the limits that they are charged to. */
-export function checkCosts(config: DraftConfig, error: Say, warning: Say): void {
+export function checkCosts(config: DraftConfig, error: Report, warning: Report): void {
   const identity = identityHeaders(config)
   for (const [i, { cost, service: named, split }] of present(config.routes)) {
     const service = named ?? asList(split)[0]?.service

@@ -1,9 +1,9 @@
-import { type DraftConfig, present, type Say } from '../schema/partial-config.js'
+import { type DraftConfig, present, type Report } from '../schema/partial-config.js'
 import { compileCdn, headersOfCdn } from '../snapshot/cdn.js'
 import { headersOf } from '../values/credential-kinds.js'
 
 /** Checks the edge rules beyond the schema: no reader of a header may remove it before another reader. */
-export function checkEdge({ edge, consumers }: DraftConfig, error: Say): void {
+export function checkEdge({ edge, consumers }: DraftConfig, error: Report): void {
   const settings = edge?.cdn
   if (settings === undefined) return
   const named = headersOfCdn(compileCdn(settings as Parameters<typeof compileCdn>[0]))

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import type { IdentitySettings } from '../schema/identity.js'
-import { type Draft, type DraftConfig, type Path, present, type Say } from '../schema/partial-config.js'
+import { type Draft, type DraftConfig, type Path, present, type Report } from '../schema/partial-config.js'
 import { algorithmOf, TOLD_HEADERS } from '../snapshot/identity.js'
 
 type Token = Draft<NonNullable<IdentitySettings['jwt']>>
@@ -15,7 +15,7 @@ const KEYS = {
  * Checks what upstreams learn of the client, beyond the schema: suitable keys, and headers that only the gateway
  * writes.
  */
-export function checkIdentity({ services }: DraftConfig, error: Say): void {
+export function checkIdentity({ services }: DraftConfig, error: Report): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     const jwt = service?.identity?.jwt
     if (jwt === undefined) continue
@@ -30,7 +30,7 @@ export function checkIdentity({ services }: DraftConfig, error: Say): void {
   }
 }
 
-function checkKeys({ key, algorithm, publish }: Token, path: Path, error: Say): void {
+function checkKeys({ key, algorithm, publish }: Token, path: Path, error: Report): void {
   if (key?.text !== undefined && key.file !== undefined) {
     const read = readKey(key.text, createPrivateKey)
     if (read === undefined) {

@@ -1,5 +1,5 @@
 import { ALGORITHM_TRAITS } from '../schema/algorithms.js'
-import { asList, type Draft, type Path, present, type Say } from '../schema/partial-config.js'
+import { asList, type Draft, type Path, present, type Report } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import type { LimitSettings } from '../schema/services.js'
 import { type Limit, limitOf, limitsOf, limitText } from '../snapshot/limit.js'
@@ -14,7 +14,7 @@ type DraftLimit = Draft<LimitSettings>
 /** Maximum number of limits in a policy: the scripts' verdicts have no more bits. */
 const MOST_LIMITS = 8
 
-export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
+export function checkLimits(limits: DraftLimits, path: Path, error: Report): void {
   const live = findTwice()
   const tried = findTwice()
   for (const [i, limit] of present(limits)) {
@@ -48,7 +48,7 @@ const MISPLACED = {
   lease: 'only concurrency has leases; remove it, or write algorithm: concurrency',
 }
 
-function checkKeys(limit: DraftLimit, at: Path, error: Say): boolean {
+function checkKeys(limit: DraftLimit, at: Path, error: Report): boolean {
   const { algorithm } = limit
   if (algorithm === undefined) return false
   const { required, optional, noWindow } = ALGORITHM_TRAITS[algorithm]
@@ -72,7 +72,7 @@ function isWhole(limit: DraftLimit): limit is LimitSettings {
   return limit.amount !== undefined && Object.values(limit).every((value) => value !== undefined)
 }
 
-function checkSize(limit: LimitSettings, at: Path, error: Say): void {
+function checkSize(limit: LimitSettings, at: Path, error: Report): void {
   const compiled = limitOf(limit)
   const { amount, burst, windowMs, calendar } = compiled
   // A calendar period is counted whole, so nothing is multiplied.
@@ -88,7 +88,7 @@ function checkSize(limit: LimitSettings, at: Path, error: Say): void {
   }
 }
 
-function checkShare({ share, by }: LimitSettings, at: Path, error: Say): void {
+function checkShare({ share, by }: LimitSettings, at: Path, error: Report): void {
   if (share === undefined) return
   if (by === 'consumer') {
     error([...at, 'share'], 'a limit by consumer is not shared; remove it, or write by: tenant')

@@ -1,9 +1,9 @@
-import { asList, type DraftConfig, present, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, present, type Report } from '../schema/partial-config.js'
 
 /** Checks that the listener's settings go together. `certificates.ts` checks what its files hold. */
 export function checkListener(
   { server, trusted_proxies: proxies, consumers }: DraftConfig,
-  error: Say,
+  error: Report,
 ): void {
   const tls = server?.tls
   if (server?.proxy_protocol === true && asList(proxies).length === 0) {

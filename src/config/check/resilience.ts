@@ -1,7 +1,7 @@
-import type { DraftConfig, Say } from '../schema/partial-config.js'
+import type { DraftConfig, Report } from '../schema/partial-config.js'
 
 /** Checks retries, circuit breakers and concurrency limits beyond the schema. */
-export function checkResilience({ services, server }: DraftConfig, error: Say): void {
+export function checkResilience({ services, server }: DraftConfig, error: Report): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     const { min, max, initial } = service?.concurrency ?? {}
     const path = ['services', name, 'concurrency']

@@ -4,9 +4,9 @@ import {
   identityHeaders,
   type Path,
   present,
+  type Report,
   repeated,
   reportTwice,
-  type Say,
 } from '../schema/partial-config.js'
 import { TOLD_HEADERS } from '../snapshot/identity.js'
 import { suggest } from '../values/nearest-name.js'
@@ -15,7 +15,7 @@ import { missingIn, repeatedIn } from '../values/rewrite.js'
 type DraftRoute = NonNullable<NonNullable<DraftConfig['routes']>[number]>
 
 /** Checks what a route changes in messages, and where it leads, beyond the schema. */
-export function checkShaping(config: DraftConfig, error: Say, warning: Say): void {
+export function checkShaping(config: DraftConfig, error: Report, warning: Report): void {
   const identity = identityHeaders(config)
   for (const [i, route] of present(config.routes)) {
     checkDestination(config, route, ['routes', i], error)
@@ -43,7 +43,7 @@ const DESTINATIONS = ['service', 'split', 'respond'] as const
 /** Keys that have no meaning on a route that forwards nothing. */
 const FORWARDING = ['strip_prefix', 'rewrite', 'mirror', 'refund_on', 'cost_header', 'preserve_host'] as const
 
-function checkDestination({ services }: DraftConfig, route: DraftRoute, place: Path, error: Say): void {
+function checkDestination({ services }: DraftConfig, route: DraftRoute, place: Path, error: Report): void {
   const [first, second] = DESTINATIONS.filter((key) => Object.hasOwn(route, key))
   if (first === undefined) {
     error(place, '"service" is missing; name one, or give split or respond')
@@ -91,7 +91,7 @@ function checkDestination({ services }: DraftConfig, route: DraftRoute, place: P
   }
 }
 
-function checkRewrite({ path, rewrite, strip_prefix: prefix }: DraftRoute, place: Path, error: Say): void {
+function checkRewrite({ path, rewrite, strip_prefix: prefix }: DraftRoute, place: Path, error: Report): void {
   if (rewrite === undefined) return
   if (prefix !== undefined) {
     error([...place, 'rewrite'], 'given together with strip_prefix; keep one of the two')
@@ -147,7 +147,7 @@ function checkHeaders(
   identity: ReadonlySet<string | undefined>,
   told: ReadonlySet<string | undefined>,
   place: Path,
-  error: Say,
+  error: Report,
 ): void {
   const wrongWith = (name: string, side: 'request' | 'response', removes: boolean): string | undefined => {
     if (TRANSPORT.has(name) || PREFIXES.some((prefix) => name.startsWith(prefix)))
@@ -204,7 +204,7 @@ function checkHeaders(
   }
 }
 
-function checkCors({ cors }: DraftRoute, place: Path, error: Say): void {
+function checkCors({ cors }: DraftRoute, place: Path, error: Report): void {
   const origins = asList(cors?.origins)
   reportTwice(cors?.origins, [...place, 'cors', 'origins'], error)
   if (origins.includes('*') && origins.length > 1) {
@@ -218,7 +218,7 @@ function checkCors({ cors }: DraftRoute, place: Path, error: Say): void {
 }
 
 /** Warns about limits of a service that gets all its requests by splits in which another service's limits count. */
-function checkUncounted({ services, routes }: DraftConfig, warning: Say): void {
+function checkUncounted({ services, routes }: DraftConfig, warning: Report): void {
   const counted = new Set(asList(routes).map((route) => route?.service ?? asList(route?.split)[0]?.service))
   const others = new Set(
     asList(routes).flatMap((route) => [

@@ -4,14 +4,14 @@ import {
   knownTier,
   type Path,
   present,
+  type Report,
   repeated,
   reportTwice,
-  type Say,
 } from '../schema/partial-config.js'
 import { publicAlgorithm } from '../snapshot/signatures.js'
 
 /** Checks the settings of signed requests beyond the schema: usable keys, each with its own name. */
-export function checkSignatures({ consumers, tiers }: DraftConfig, error: Say): void {
+export function checkSignatures({ consumers, tiers }: DraftConfig, error: Report): void {
   for (const [i, source] of present(consumers)) {
     if (!('signature' in source) || source.signature === undefined) continue
     const path: Path = ['consumers', i, 'signature']

@@ -1,14 +1,14 @@
-import { isLoopback, isOpenToTheWay } from '../../net/addresses.js'
-import { asList, type Draft, type DraftConfig, present, type Say } from '../schema/partial-config.js'
+import { isExposedOnTheWay, isLoopback } from '../../net/addresses.js'
+import { asList, type Draft, type DraftConfig, present, type Report } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { CONSUMER } from '../values/tier-source-url.js'
 
 /** Checks the sources of tiers beyond the schema. */
 
-export function checkPlans(
+export function checkTierSources(
   { tier_sources: sources, consumers }: DraftConfig,
-  error: Say,
-  warning: Say,
+  error: Report,
+  warning: Report,
 ): void {
   const onlyByAddress = asList(consumers).every((source) => source !== undefined && 'ip' in source)
   if (asList(sources).length > 0 && onlyByAddress) {
@@ -28,7 +28,7 @@ export function checkPlans(
     } else names.set(name, i)
     // If headers are sent, one of them is usually a secret. The gateway cannot tell if the address holds one.
     const { url } = settings
-    if ('headers' in settings && url !== undefined && isOpenToTheWay(url.replaceAll(CONSUMER, 'id'))) {
+    if ('headers' in settings && url !== undefined && isExposedOnTheWay(url.replaceAll(CONSUMER, 'id'))) {
       const wrong = 'anyone on the network path can read the headers, and put consumers on any tier'
       warning(['tier_sources', i, kind, 'url'], `${wrong}; use https, or a private network`)
     }

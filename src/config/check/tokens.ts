@@ -4,8 +4,8 @@ import {
   named,
   type Path,
   present,
+  type Report,
   repeated,
-  type Say,
 } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { keyFits, publicKeyOf } from '../values/public-key.js'
@@ -23,7 +23,7 @@ export function issuersOf(jwt: Jwt): readonly (Issuer | undefined)[] {
 }
 
 /** Checks the token settings beyond the schema: where keys come from, and which algorithms they fit. */
-export function checkTokens(jwt: Jwt, path: Path, error: Say, warning: Say): void {
+export function checkTokens(jwt: Jwt, path: Path, error: Report, warning: Report): void {
   const issuers = issuersOf(jwt)
   for (const i of repeated(issuers.map((issuer) => issuer?.issuer)))
     error([...path, 'issuers', i, 'issuer'], `"${issuers[i]!.issuer}" is listed twice; join the two`)
@@ -35,7 +35,7 @@ export function checkTokens(jwt: Jwt, path: Path, error: Say, warning: Say): voi
   }
 }
 
-function checkKeys(issuer: Issuer, path: Path, error: Say, warning: Say): void {
+function checkKeys(issuer: Issuer, path: Path, error: Report, warning: Report): void {
   const given = KEYS.filter((key) => Object.hasOwn(issuer, key))
   if (given.length === 0) {
     error(path, 'has no keys; add one of jwks_url, public_key and secret')
@@ -51,7 +51,7 @@ function checkKeys(issuer: Issuer, path: Path, error: Say, warning: Say): void {
 }
 
 /** Checks that a key is used for its own purpose only: a public key taken for a secret is no secret (RFC 8725 §2.1). */
-function checkAlgorithms(issuer: Issuer, path: Path, error: Say): void {
+function checkAlgorithms(issuer: Issuer, path: Path, error: Report): void {
   const shared = Object.hasOwn(issuer, 'secret')
   const given = issuer.algorithms === undefined ? undefined : (named(issuer.algorithms) as TokenAlgorithm[])
   const say = (i: number, message: string) =>

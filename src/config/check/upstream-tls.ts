@@ -1,10 +1,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
-import { asList, type Draft, type DraftConfig, type Path, type Say } from '../schema/partial-config.js'
+import { asList, type Draft, type DraftConfig, type Path, type Report } from '../schema/partial-config.js'
 import type { UpstreamTlsSettings } from '../schema/upstream-tls.js'
 
 /** Checks that the TLS settings of upstreams go together, and that their files hold what they should. */
-export function checkUpstreamTls({ services }: DraftConfig, error: Say, warning: Say): void {
+export function checkUpstreamTls({ services }: DraftConfig, error: Report, warning: Report): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     const tls = service?.tls
     if (tls === undefined) continue
@@ -22,7 +22,7 @@ export function checkUpstreamTls({ services }: DraftConfig, error: Say, warning:
   }
 }
 
-function checkFiles({ ca, cert, key }: Draft<UpstreamTlsSettings>, path: Path, error: Say): void {
+function checkFiles({ ca, cert, key }: Draft<UpstreamTlsSettings>, path: Path, error: Report): void {
   const isWrong = (name: string, file: Draft<UpstreamTlsSettings['ca']>, read: (text: string) => unknown) => {
     const text = file?.text
     if (text === undefined || passes(() => read(text))) return false

@@ -4,7 +4,7 @@ import type { Config } from '../schema/schema.js'
 import type { ConfigHashes } from '../snapshot/hash.js'
 import { MAX_ADDRESS_FILE } from '../values/address-file.js'
 import { type NamedFile, readWholeFile } from '../values/read-file.js'
-import { APART, loadApart } from './in-thread.js'
+import { loadInThread, THREAD_BYTES } from './in-thread.js'
 import { formatError } from './load.js'
 import { signatureOf, type WatchOptions, watchFile } from './watch.js'
 import { MAX_BYTES } from './yaml.js'
@@ -55,7 +55,7 @@ export async function namesLongFiles(config: Config): Promise<boolean> {
       (found) => found.size,
       () => 0,
     )
-    if (size >= APART) return true
+    if (size >= THREAD_BYTES) return true
   }
   return false
 }
@@ -81,7 +81,7 @@ export async function readConfig(file: string, env: NodeJS.ProcessEnv, large = f
   } catch (error) {
     return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
   }
-  const loaded = await loadApart(text, { file, env }, large)
+  const loaded = await loadInThread(text, { file, env }, large)
   const messages = (loaded.ok ? loaded.warnings : loaded.errors).map(formatError)
   if (!loaded.ok) return { ok: false, messages }
   return { ok: true, config: loaded.config, hashes: loaded.hashes, text, messages }

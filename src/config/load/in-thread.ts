@@ -5,7 +5,7 @@ import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
 import { type ConfigError, loadConfig } from './load.js'
 import type { ThreadAnswer, ThreadQuestion } from './thread.js'
 
-export type LoadedApart =
+export type LoadedInThread =
   | {
       readonly ok: true
       readonly config: Config
@@ -18,7 +18,7 @@ export type LoadedApart =
  * Size from which a file is read in a separate thread, in bytes: about 300 routes. A thread takes longer to start than
  * a smaller file takes to read.
  */
-export const APART = 16 * 1024
+export const THREAD_BYTES = 16 * 1024
 
 /**
  * Loads a configuration like `loadConfig`, without delaying the requests of a running gateway. A file of 10,000 routes
@@ -27,12 +27,12 @@ export const APART = 16 * 1024
  *
  * @param large true if there is more to read than the text, because it names files of that size
  */
-export async function loadApart(
+export async function loadInThread(
   text: string,
   question: Omit<ThreadQuestion, 'text'>,
   large = false,
-): Promise<LoadedApart> {
-  if (text.length < APART && !large) return loadHere(text, question)
+): Promise<LoadedInThread> {
+  if (text.length < THREAD_BYTES && !large) return loadHere(text, question)
   let answer: ThreadAnswer
   try {
     answer = await ask({ text, ...question })
@@ -46,7 +46,7 @@ export async function loadApart(
   return { ok: true, config, hashes, warnings }
 }
 
-function loadHere(text: string, question: Omit<ThreadQuestion, 'text'>): LoadedApart {
+function loadHere(text: string, question: Omit<ThreadQuestion, 'text'>): LoadedInThread {
   const loaded = loadConfig(text, question)
   return loaded.ok ? { ...loaded, hashes: configHashes(loaded.config) } : loaded
 }

@@ -6,7 +6,7 @@ import type { Config } from './schema.js'
 
 export type DraftConfig = Draft<Config>
 export type Path = readonly (string | number)[]
-export type Say = (path: Path, message: string) => void
+export type Report = (path: Path, message: string) => void
 export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
 
 /** Returns a list of a draft, which may have holes. */
@@ -31,7 +31,7 @@ export function repeated(list: Draft<readonly unknown[]> | undefined): number[] 
 export function reportTwice(
   list: Draft<readonly (string | undefined)[]> | undefined,
   path: Path,
-  error: Say,
+  error: Report,
 ): void {
   for (const i of repeated(list)) error([...path, i], `"${list![i]}" is listed twice; remove one`)
 }
@@ -54,7 +54,7 @@ export function knownTier(
   tiers: DraftConfig['tiers'],
   tier: string | undefined,
   path: Path,
-  error: Say,
+  error: Report,
 ): void {
   // A tier that could not be read may be the one.
   if (

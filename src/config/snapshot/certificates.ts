@@ -23,7 +23,7 @@ export interface LoadedTls {
 }
 
 /** Reports what is wrong and what to do, at a path below `server.tls`. */
-export type SayOfFile = (path: readonly (string | number)[], message: string) => void
+export type ReportFile = (path: readonly (string | number)[], message: string) => void
 
 type Settings = {
   readonly certificates: readonly TlsSettings['certificates'][number][]
@@ -34,7 +34,7 @@ type Settings = {
 const MAX_BYTES = 1024 * 1024
 
 /** Reads and checks every file. Returns undefined if any is invalid, after all errors were reported. */
-export async function loadCertificates(settings: Settings, say: SayOfFile): Promise<LoadedTls | undefined> {
+export async function loadCertificates(settings: Settings, say: ReportFile): Promise<LoadedTls | undefined> {
   let failed = false
   /** Returns what the check of a file returns; undefined after an error was reported. */
   async function checked<T>(path: readonly (string | number)[], check: () => T | Promise<T>) {
@@ -69,7 +69,7 @@ export async function loadCertificates(settings: Settings, say: SayOfFile): Prom
 export const EXPIRY_WARNING_MS = 14 * 86_400_000
 
 /** Reports certificates that no client accepts at the time `now`. */
-export function checkDates(certificates: readonly LoadedCertificate[], now: number, say: SayOfFile): void {
+export function checkDates(certificates: readonly LoadedCertificate[], now: number, say: ReportFile): void {
   for (const [i, { file, notBefore, notAfter }] of certificates.entries()) {
     const path = ['certificates', i, 'cert']
     if (notAfter <= now)

@@ -55,7 +55,7 @@ export function compileIdentity(name: string, { identity }: ServiceConfig): Iden
 }
 
 /** Returns the lower-case names of all headers that clients cannot send, for any service. */
-export function toldHeaders({ services }: Config): ReadonlySet<string> {
+export function identityHeaderNames({ services }: Config): ReadonlySet<string> {
   const tokens = Object.values(services).map(({ identity }) => identity?.jwt?.header)
   // Backends judge the Authorization that clients send. The gateway replaces it only where its own token goes there.
   const own = tokens.filter((name) => name !== undefined && name !== 'authorization') as string[]

@@ -7,7 +7,13 @@ import { compileCost, type RouteCost } from './costs.js'
 import { compileEdge, type EdgeRules } from './edge.js'
 import { deepFreeze } from './freeze.js'
 import { configHashes } from './hash.js'
-import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
+import {
+  compileIdentity,
+  type Identity,
+  identityHeaderNames,
+  type PublicKey,
+  publishedKeys,
+} from './identity.js'
 import { limitsOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
 import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
@@ -155,7 +161,7 @@ export function compileSnapshot(config: Config, loadedAt: number, hashes = confi
     identityHeaders: new Set(
       consumers.flatMap(({ headers }) => headers).map((name) => name.replaceAll('_', '-')),
     ),
-    toldHeaders: toldHeaders(config),
+    toldHeaders: identityHeaderNames(config),
     publicKeys: publishedKeys(config),
     isTrustedProxy,
     edge: compileEdge(config.edge),

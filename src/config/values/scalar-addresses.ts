@@ -5,7 +5,7 @@ import { type Fail, readDnsName, readHttpUrl, readUpstream } from './parse-url.j
 import { showFile } from './read-file.js'
 import { readClusterNode, readRedisAddress } from './redis-address.js'
 import { kindOf, patternKind, textKind } from './scalar-type.js'
-import { readPlanUrl, readPostgresUrl } from './tier-source-url.js'
+import { readPostgresUrl, readTierSourceUrl } from './tier-source-url.js'
 
 const LISTEN_FIX = 'write host:port, such as 0.0.0.0:8080, 127.0.0.1:8081 or [::]:8080'
 const HTTP_URL = 'http(s):// address'
@@ -61,7 +61,7 @@ export const ADDRESSES = {
     'is not the name of a channel here',
     'use a-z, 0-9 and "_", beginning with a letter, 63 characters at most',
   ]),
-  plan_url: textKind(HTTP_URL, '^https?://.*\\{consumer\\}', readPlanUrl),
+  plan_url: textKind(HTTP_URL, '^https?://.*\\{consumer\\}', readTierSourceUrl),
 
   /** Path of a value in JSON: names of members, the outer ones first, with a dot between them. */
   member: patternKind(

@@ -32,7 +32,7 @@ export function readPostgresUrl(text: string, fail: Fail): string | undefined {
 }
 
 /** Reads an http(s) address with `{consumer}` in its path or query. */
-export function readPlanUrl(text: string, fail: Fail): string | undefined {
+export function readTierSourceUrl(text: string, fail: Fail): string | undefined {
   const fix = `write one such as http://billing.internal/plans/${CONSUMER}`
   const [, origin = '', rest = ''] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(text) ?? []
   if (origin === '' || !URL.canParse(origin)) return fail('is not an http:// or https:// address', fix)

@@ -5,7 +5,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { Http2Response } from '../listen/http2/stream.js'
-import type { UnderWay } from '../request-lifecycle.js'
+import type { ForwardedExchange } from '../request-lifecycle.js'
 import { breakOff, retrySoon } from '../respond/client-error.js'
 import { PlainResponse } from '../respond/plain-response.js'
 import { sendRefusal } from '../respond/send-error.js'
@@ -37,13 +37,13 @@ const SLOW_READER: Refusal = {
 export function forward(deps: ForwardDeps) {
   const replays = deps.replays ?? createReplayMemory(deps.shares)
   const readers = createSlowReaders(deps.shares)
-  return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): UnderWay {
+  return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): ForwardedExchange {
     return new Forwarding(deps, replays, readers, x, req, res)
   }
 }
 
 /** Brings the response of an upstream to the client, and makes sure that the exchange ends in time, whatever happens. */
-class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
+class Forwarding implements ForwardedExchange, Receiver, ClientEvents, Watched {
   watchSlot = -1
   readonly #sending: Sending
   /** Set once the client has not taken a piece at once. */

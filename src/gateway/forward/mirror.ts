@@ -12,7 +12,7 @@ import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { beginCall } from '../exchange/trace.js'
 import type { Watchdog, Watched } from '../exchange/watchdog.js'
-import type { Way } from '../request-lifecycle.js'
+import type { Lifecycle } from '../request-lifecycle.js'
 import { hashKeyOf } from './hash-key.js'
 import { errorText, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
@@ -32,7 +32,7 @@ export interface MirrorDeps {
   readonly metrics: { mirrored(service: string, result: MirrorResult): void }
   readonly tracing?: Pick<Tracing, 'endCopy'> | undefined
   /** Counts and logs an error that was thrown. */
-  readonly internal: Way['internal']
+  readonly internal: Lifecycle['internal']
 }
 
 export type Mirror = ReturnType<typeof createMirror>
@@ -85,7 +85,7 @@ export class Copy implements ResponseHandler, Watched {
     private readonly req: IncomingMessage,
     private readonly upstreams: Upstreams,
     private readonly watchdog: Watchdog,
-    private readonly internal: Way['internal'],
+    private readonly internal: Lifecycle['internal'],
     private readonly ended: (result: MirrorResult, call: Call | undefined) => void,
   ) {
     // This holds whether or not the body is ever read: a request that ends before its copy is sent leaves no copy behind.

@@ -1,5 +1,5 @@
 import type { Exchange } from '../exchange/exchange.js'
-import { toldCost } from '../quota/cost.js'
+import { reportedCost } from '../quota/cost.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders, QUOTA_FIELDS } from '../quota/headers.js'
 import { mapLocations } from '../transform/location.js'
 import { shapeResponse } from '../transform/response-headers.js'
@@ -36,7 +36,7 @@ export function clientHeaders(x: Exchange, status: number, raw: readonly string[
   const { costHeader, shape, quotaOf } = x.route!
   const { decision } = x
   const quota = claimsQuota(decision)
-  if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
+  if (costHeader !== undefined) x.toldCost = reportedCost(raw, costHeader)
   const fields = endToEnd(raw, x.requestId, quota, costHeader, status === 101 || status === 204)
   if (fields === undefined) return 'a transfer coding that the gateway did not ask for'
   mapLocations(fields, x)

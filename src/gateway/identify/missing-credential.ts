@@ -5,7 +5,7 @@ import type { Refusal } from '../../errors.js'
 import { challengeOf, unauthorized } from './identify.js'
 
 /** Returns the refusal for a client without a credential, with a challenge for each kind that has one. */
-export function nobody(sources: readonly ConsumerSource[]): Refusal {
+export function missingCredential(sources: readonly ConsumerSource[]): Refusal {
   let refusal = prepared.get(sources)
   if (refusal === undefined) {
     refusal = made(sources)

@@ -29,7 +29,7 @@ interface Connection {
 }
 
 /** Returns the connection's latest exchange, as long as its response is not closed. */
-export function ongoingOn(socket: object): Accepted | undefined {
+export function currentExchange(socket: object): Accepted | undefined {
   return (socket as Connection)[ONGOING]
 }
 

@@ -10,7 +10,7 @@ const WHOLE = /^[0-9]+$/
  * Returns the cost that a request declares, from 1 to the route's max. A number above that counts as the max. Anything
  * else counts as the route's default, and so do untrusted consumers and repeated headers.
  */
-export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
+export function requestCost(x: Exchange, { cost, costFrom }: RouteCost): number {
   if (costFrom === undefined || !costFrom.consumers.has(x.consumer!)) return cost
   const said = onlyField(x.headers.forward, costFrom.header)
   if (said === undefined || !WHOLE.test(said)) return cost
@@ -23,8 +23,8 @@ export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
  * be read as.
  */
 export function costOf(x: Exchange, route: RouteCost): number {
-  let cost = askedCost(x, route)
-  for (const other of x.alsoRead ?? NONE) cost = Math.max(cost, askedCost(x, other))
+  let cost = requestCost(x, route)
+  for (const other of x.alsoRead ?? NONE) cost = Math.max(cost, requestCost(x, other))
   return cost
 }
 
@@ -37,7 +37,7 @@ const NONE: readonly RouteCost[] = []
  * @param raw name, value, … of the response, as received
  * @param header in lower case
  */
-export function toldCost(raw: readonly string[], header: string): number | undefined {
+export function reportedCost(raw: readonly string[], header: string): number | undefined {
   const said = onlyField(raw, header)
   return said !== undefined && WHOLE.test(said) ? Math.min(Number(said), MAX_COST) : undefined
 }

@@ -17,13 +17,13 @@ import { canonicalPath } from '../../net/path.js'
 import {
   type DecisionData,
   decisionPart,
-  limitsTold,
+  reportedLimits,
   tierFrom,
 } from '../../telemetry/decisions/decision-data.js'
 import type { Explained, ExplainQuestion } from '../../telemetry/decisions/explained-decision.js'
 import { whyOf } from '../../telemetry/decisions/why.js'
 import { pathOf } from '../../telemetry/record/target.js'
-import type { Plans } from '../../tier-sources/tier-sources.js'
+import type { OpenTierSources } from '../../tier-sources/tier-sources.js'
 import type { GuardState } from '../../upstream/guard/guard.js'
 import type { UpstreamState } from '../../upstream/pool/state.js'
 import { Exchange } from '../exchange/exchange.js'
@@ -31,7 +31,7 @@ import { identityHeader, NO_HEADERS, readHeaders } from '../exchange/headers.js'
 import { costOf } from '../quota/cost.js'
 import { authorize } from '../stages/authorize.js'
 import { identifyConsumer } from '../stages/consumer.js'
-import { answerHere } from '../stages/direct-response.js'
+import { respondDirectly } from '../stages/direct-response.js'
 import { checkEdge } from '../stages/edge.js'
 import { levelsOf } from '../stages/quota.js'
 import { matchRoute } from '../stages/route.js'
@@ -48,7 +48,7 @@ export interface ExplainDeps {
     readonly bans: Pick<Bans, 'size' | 'match'>
     readonly keys: KeyStore
   }
-  readonly plans?: Pick<Plans, 'sources'> | undefined
+  readonly tierSources?: Pick<OpenTierSources, 'sources'> | undefined
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Nonces that requests have used. Default: none is known. */
   readonly nonces?: Pick<SeenNonces, 'has'> | undefined
@@ -76,7 +76,7 @@ interface Outcome {
  * a charge. It leaves out what depends on the connection (a client certificate) and on the gateway's load.
  */
 export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) => Promise<Explained> {
-  const { snapshot: current, store, tokens, plans, nonces, guards, upstreams } = deps
+  const { snapshot: current, store, tokens, tierSources, nonces, guards, upstreams } = deps
   const keyring = createKeyring({ store: () => store().keys })
 
   async function run(x: Exchange): Promise<Outcome | undefined> {
@@ -84,7 +84,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
     const stages = [
       checkEdge({ metrics: QUIET, bans, looksOnly: true }),
       matchRoute,
-      answerHere,
+      respondDirectly,
       // The key does not count as used, and the nonce stays valid for the real request.
       identifyConsumer({
         tokens,
@@ -94,7 +94,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
         },
       }),
       authorize,
-      resolveTier(assignments, plans),
+      resolveTier(assignments, tierSources),
       chooseService(() => 0),
     ]
     for (const stage of stages) {
@@ -233,7 +233,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
-    limits: decision && policy ? limitsTold(policy.limits, decision, decision.counted?.numbers) : [],
+    limits: decision && policy ? reportedLimits(policy.limits, decision, decision.counted?.numbers) : [],
     status: ended?.status ?? (denied ? ERRORS[code].status : 0),
     error: ended?.error ?? (denied ? code : null),
     cause: ended?.detail ?? null,

@@ -7,7 +7,7 @@ import { createMemoryLimiter } from '../../limiter/memory.js'
 import { Exchange } from '../exchange/exchange.js'
 import { NO_HEADERS } from '../exchange/headers.js'
 import { givesBack, renewalMs } from '../quota/charges.js'
-import { answerHere } from '../stages/direct-response.js'
+import { respondDirectly } from '../stages/direct-response.js'
 import { levelsOf } from '../stages/quota.js'
 import { matchRoute } from '../stages/route.js'
 import { chooseService } from '../stages/service.js'
@@ -129,7 +129,7 @@ export function createPlan(snapshot: Snapshot) {
         0,
       )
       if (matchRoute(x) !== undefined) return 'unrouted'
-      if (answerHere(x) !== undefined) return 'answered'
+      if (respondDirectly(x) !== undefined) return 'answered'
       x.consumer = consumer
       x.tenant = logged.tenant
       x.tier = tierOf(logged)

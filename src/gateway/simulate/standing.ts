@@ -8,8 +8,8 @@ import { addressKey, isAddressKey } from '../../net/address-key.js'
 import type { SeenAnswer } from '../../telemetry/decisions/all-gateways-seen.js'
 import type { Seen } from '../../telemetry/decisions/last-seen.js'
 import type { Standing, StandingQuestion } from '../../telemetry/decisions/standing.js'
-import type { PlanSource } from '../../tier-sources/plan-source.js'
-import type { Plans } from '../../tier-sources/tier-sources.js'
+import type { TierSource } from '../../tier-sources/tier-source.js'
+import type { OpenTierSources } from '../../tier-sources/tier-sources.js'
 import { Exchange } from '../exchange/exchange.js'
 import { NO_HEADERS } from '../exchange/headers.js'
 import { resolveTier } from '../stages/tier.js'
@@ -18,7 +18,7 @@ export interface StandingDeps {
   readonly snapshot: () => Snapshot
   /** Returns the store in use: a restart of the workers may open another. */
   readonly store: () => { readonly assignments: Pick<TierAssignments, 'get'>; readonly keys: KeyStore }
-  readonly plans?: Pick<Plans, 'sources'> | undefined
+  readonly tierSources?: Pick<OpenTierSources, 'sources'> | undefined
   /** Returns the credential that the consumer last used, on any gateway. */
   readonly seen: (consumer: string) => Promise<SeenAnswer>
 }
@@ -38,7 +38,7 @@ const KEYS_PATIENCE = 500
  * requests. The credential is the last one that the consumer used, otherwise one from the configuration or the store.
  */
 export function createStanding(deps: StandingDeps): (question: StandingQuestion) => Promise<Standing> {
-  const { snapshot: current, store, plans, seen } = deps
+  const { snapshot: current, store, tierSources, seen } = deps
 
   return async (question) => {
     const snapshot = current()
@@ -61,7 +61,7 @@ export function createStanding(deps: StandingDeps): (question: StandingQuestion)
     if (tier !== undefined && snapshot.tiers.includes(tier)) x.credentialTier = snapshot.tiers.indexOf(tier)
     const { assigned = assignments.get(consumer) } = question
     const assignment = assigned === 'none' ? undefined : assigned
-    const sources = (plans?.sources() ?? []).map((source) => watched(source, notes))
+    const sources = (tierSources?.sources() ?? []).map((source) => watched(source, notes))
     await resolveTier({ get: () => assignment }, { sources: () => sources })(x)
 
     const from =
@@ -161,7 +161,7 @@ function isByAddress({ consumers, routes }: Snapshot, consumer: string): boolean
 }
 
 /** Wraps a source so that it also notes why it has no answer. */
-function watched(source: PlanSource, notes: string[]): PlanSource {
+function watched(source: TierSource, notes: string[]): TierSource {
   const failures = () => {
     const { timeout, error } = source.describe().counts.questions
     return timeout + error

@@ -10,11 +10,11 @@ import { identifyByHeader } from '../identify/header.js'
 import type { Identified } from '../identify/identify.js'
 import { identifyByIp } from '../identify/ip.js'
 import { identifyByJwt } from '../identify/jwt.js'
-import { nobody } from '../identify/missing-credential.js'
+import { missingCredential } from '../identify/missing-credential.js'
 import { identifyBySignature } from '../identify/signature.js'
 
 /** Dependencies for credentials that the snapshot alone cannot check. */
-export interface Means {
+export interface IdentifyDeps {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Left out: API keys of the store are unknown. */
   readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
@@ -27,7 +27,7 @@ export interface Means {
  * the configuration file. The first whose credential is present decides: a bad credential is 401 and never leads to the
  * next source. Otherwise a wrong key would be a way to a fresh quota.
  */
-export function identifyConsumer(means: Means) {
+export function identifyConsumer(means: IdentifyDeps) {
   const { nonces = createSeenNonces() } = means
   return function identifyConsumer(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const sources = x.route?.auth?.sources ?? x.snapshot.consumers
@@ -35,14 +35,14 @@ export function identifyConsumer(means: Means) {
       const identified = identifyBy(x, source, means, nonces)
       if (identified !== 'absent') return identified
     }
-    return nobody(sources)
+    return missingCredential(sources)
   }
 }
 
 function identifyBy(
   x: Exchange,
   source: ConsumerSource,
-  { tokens, keyring }: Means,
+  { tokens, keyring }: IdentifyDeps,
   nonces: Pick<SeenNonces, 'isNew'>,
 ): Identified | Promise<Refusal | undefined> {
   switch (source.kind) {

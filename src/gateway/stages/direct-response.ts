@@ -23,7 +23,7 @@ export function answerAsterisk(x: Exchange): Answer | Refusal | undefined {
  * Answers what the route alone can answer, before the caller is identified: a browser's preflight, which cannot carry a
  * credential, and `respond`.
  */
-export function answerHere(x: Exchange): Answer | undefined {
+export function respondDirectly(x: Exchange): Answer | undefined {
   const shape = x.route!.shape
   if (x.method === 'OPTIONS' && (shape?.cors === undefined || preflightMethod(x) === undefined)) {
     const answer = countForward(x, x.route!)

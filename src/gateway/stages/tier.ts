@@ -1,6 +1,6 @@
 import type { TierAssignments } from '../../limiter/limiter.js'
-import type { Found, PlanSource } from '../../tier-sources/plan-source.js'
-import type { Plans } from '../../tier-sources/tier-sources.js'
+import type { Found, TierSource } from '../../tier-sources/tier-source.js'
+import type { OpenTierSources } from '../../tier-sources/tier-sources.js'
 import type { Exchange } from '../exchange/exchange.js'
 
 /**
@@ -11,7 +11,7 @@ import type { Exchange } from '../exchange/exchange.js'
  */
 export function resolveTier(
   assignments: Pick<TierAssignments, 'get'>,
-  plans: Pick<Plans, 'sources'> = NO_PLANS,
+  tierSources: Pick<OpenTierSources, 'sources'> = NO_SOURCES,
 ) {
   return function resolveTier(x: Exchange): undefined | Promise<undefined> {
     const assigned = assignments.get(x.consumer!)
@@ -24,16 +24,16 @@ export function resolveTier(
       x.tier = x.credentialTier
       x.tierFrom = 'credential'
     }
-    const sources = plans.sources()
+    const sources = tierSources.sources()
     // An address belongs to no plan, and anybody can have many addresses.
     return sources.length === 0 || x.identifiedBy === 'ip' ? orDefault(x) : lookUp(x, sources, 0)
   }
 }
 
-const NO_PLANS = { sources: (): readonly PlanSource[] => [] }
+const NO_SOURCES = { sources: (): readonly TierSource[] => [] }
 
 /** Asks the sources from the given one on, and continues by itself when it has to wait for one. */
-function lookUp(x: Exchange, sources: readonly PlanSource[], from: number): undefined | Promise<undefined> {
+function lookUp(x: Exchange, sources: readonly TierSource[], from: number): undefined | Promise<undefined> {
   for (let i = from; i < sources.length; i++) {
     const source = sources[i]!
     // A consumer with a tier may still need a tenant: without it, quotas of a whole organisation would not hold.
@@ -50,7 +50,7 @@ function lookUp(x: Exchange, sources: readonly PlanSource[], from: number): unde
   return orDefault(x)
 }
 
-function take(x: Exchange, source: PlanSource, found: Found | undefined): void {
+function take(x: Exchange, source: TierSource, found: Found | undefined): void {
   if (found === undefined) return
   x.tenant ??= found.tenant
   if (x.tier >= 0 || found.tier === undefined) return

@@ -21,9 +21,9 @@ interface StayDeps {
 const LOOK_AT_KEYS = 10_000
 
 /** Decides whether an accepted client may stay. A request is over soon, a tunnel may last for ever. */
-export type Stay = ReturnType<typeof createStay>
+export type SessionRevocation = ReturnType<typeof createSessionRevocation>
 
-export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDeps) {
+export function createSessionRevocation({ banOf, keyring, unixTime: now = Date.now }: StayDeps) {
   function ofCredential({ keyId, token }: Exchange): Objection | undefined {
     const time = now()
     if (keyId !== undefined && keyring !== undefined) {

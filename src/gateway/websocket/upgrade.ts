@@ -9,18 +9,18 @@ import type { Exchange } from '../exchange/exchange.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { type AttemptDeps, type AttemptOwner, UpstreamAttempts } from '../forward/upstream-attempts.js'
 import { errorText } from '../forward/upstream-error.js'
-import type { Way } from '../request-lifecycle.js'
+import type { Lifecycle } from '../request-lifecycle.js'
 import { closeSoon, refuseSocket, retrySoon } from '../respond/client-error.js'
 import { acceptanceFault, answerFields } from './handshake.js'
 import { relayAnswer } from './relay.js'
-import type { Stay } from './session-revocation.js'
+import type { SessionRevocation } from './session-revocation.js'
 import { Tunnel } from './tunnel.js'
 import type { HandshakeEvents, WsProxy } from './ws-proxy.js'
 
 export interface UpgradeDeps extends AttemptDeps {
-  readonly stay: Stay
+  readonly stay: SessionRevocation
   /** Counts and logs an error that was thrown. */
-  readonly internal: Way['internal']
+  readonly internal: Lifecycle['internal']
 }
 
 /** What the upgrades of a gateway share. */

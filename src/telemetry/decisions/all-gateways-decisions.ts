@@ -1,17 +1,17 @@
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
 import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
-import type { FoundDecision, KeptDecisions, KeptReach } from './decision-store.js'
+import type { FoundDecision, KeptDecisions, KeptSince } from './decision-store.js'
 import { whyOf } from './why.js'
 
 /** Decisions kept in one gateway: in its process, or in all of its workers. */
-export interface DecisionHere {
+export interface LocalDecision {
   readonly found: (FoundDecision & { readonly worker: number | null }) | null
-  readonly reach: KeptReach
+  readonly reach: KeptSince
 }
 
 /** A decision, and the process that made it. */
-export interface DecisionTold extends DecisionData {
+export interface ReportedDecision extends DecisionData {
   readonly why: string
   readonly node: string
   /** Number of the worker; null without workers. */
@@ -22,9 +22,9 @@ export interface DecisionTold extends DecisionData {
 
 /** The knowledge of all gateways on one store about a request. */
 export interface DecisionAnswer {
-  readonly decision: DecisionTold | null
+  readonly decision: ReportedDecision | null
   /** How far back this gateway keeps decisions; null when the process that asks is not a gateway. */
-  readonly reach: KeptReach | null
+  readonly reach: KeptSince | null
   readonly nodes: {
     /** Gateways that answered, including this one. */
     readonly answered: number
@@ -44,7 +44,7 @@ export interface DecisionParts {
 }
 
 /** Asks for the decision that was kept for a request or a consumer. */
-export const DECISION: Question<DecisionParts, DecisionQuestion, DecisionHere> = {
+export const DECISION: Question<DecisionParts, DecisionQuestion, LocalDecision> = {
   name: 'decision',
   answer({ decisions, place = null }, question) {
     const found = decisions.find(question)
@@ -100,9 +100,9 @@ export function createDecisionsOfAll(
   }
 }
 
-type Found = NonNullable<DecisionHere['found']>
+type Found = NonNullable<LocalDecision['found']>
 
-function told({ decision, times, worker }: Found, node: string): DecisionTold {
+function told({ decision, times, worker }: Found, node: string): ReportedDecision {
   const { request_id, time, ...rest } = decision
   return { request_id, why: whyOf(decision), time, node, worker, times, ...rest }
 }
@@ -122,13 +122,13 @@ function readFound(answer: unknown, question: DecisionQuestion): Found | undefin
 }
 
 /** Returns the latest of the decisions that several workers have kept for one id, or for a consumer. */
-export function latestOf(all: readonly DecisionHere[], byId = true): DecisionHere {
+export function latestOf(all: readonly LocalDecision[], byId = true): LocalDecision {
   const found = all.flatMap((one) => one.found ?? [])
   const [latest] = found.sort(({ decision: a }, { decision: b }) =>
     byId ? latestFirst(a, b) : mostTellingFirst(a, b),
   )
   const times = byId ? found.reduce((sum, one) => sum + one.times, 0) : 1
-  const joined = (name: keyof KeptReach) => {
+  const joined = (name: keyof KeptSince) => {
     const each = all.map(({ reach }) => reach[name])
     // A worker that keeps decisions for a shorter time may have lost more.
     const since = each.flatMap((one) => one.since ?? []).sort()

@@ -36,7 +36,7 @@ export interface DecisionData {
   readonly cost: number | null
   /** Null: no limit was checked, since the request was refused earlier, or its tier is unlimited. */
   readonly decision: DecisionPart | null
-  readonly limits: readonly LimitTold[]
+  readonly limits: readonly ReportedLimit[]
   /** Response status; 0: the request was not sent, or has no response yet. */
   readonly status: number
   readonly error: ErrorCode | null
@@ -66,7 +66,7 @@ export interface DecisionPart {
  * State of a limit before the request was charged. The figures are null when unknown, as for requests that passed and
  * were not in the sample when they arrived.
  */
-export interface LimitTold extends LimitData {
+export interface ReportedLimit extends LimitData {
   /** Effective amount or burst; for `local`, one gateway's share. */
   readonly allows: number
   readonly used: number | null
@@ -87,13 +87,13 @@ export function tierFrom(from: RequestRecord['tierFrom'], source: string | undef
 }
 
 /** Returns the limits of a decision with everything known about them. */
-export function limitsTold(
+export function reportedLimits(
   limits: readonly Limit[],
   decision: Pick<Decision, 'decidedBy' | 'binding' | 'violated'>,
   counted: Counted['numbers'] | undefined,
-): LimitTold[] {
+): ReportedLimit[] {
   const asked = decision.decidedBy !== 'open' && decision.decidedBy !== 'closed'
-  return limits.map((limit, i): LimitTold => {
+  return limits.map((limit, i): ReportedLimit => {
     const [allows = -1, left = 0, resetMs = 0, current = 0, previous = 0] =
       counted?.slice(i * COUNTED, (i + 1) * COUNTED) ?? []
     const known = allows >= 0

@@ -2,9 +2,9 @@ import { COUNTED } from '../../limiter/limit-readings.js'
 import type { DecidedBy, DegradedReason } from '../../limiter/limiter.js'
 import type { RequestRecord } from '../record/record.js'
 import { pathOf } from '../record/target.js'
-import { type DecisionData, decisionPart, limitsTold, tierFrom } from './decision-data.js'
+import { type DecisionData, decisionPart, reportedLimits, tierFrom } from './decision-data.js'
 
-export interface ClassReach {
+export interface ClassKeptSince {
   readonly kept: number
   /** Time of the oldest, ISO 8601; null when there is none. */
   readonly since: string | null
@@ -70,7 +70,7 @@ export interface Ring {
   find(requestId: string): DecisionData[]
   /** Returns the latest decision about the consumer, for that service if one is named. */
   latest(consumer: string, service: string | undefined): DecisionData | undefined
-  reach(): ClassReach
+  reach(): ClassKeptSince
 }
 
 interface Chunk {
@@ -168,7 +168,7 @@ export function createRing(size: number, counts: boolean): Ring {
       tier_until: tierUntil === undefined ? null : new Date(tierUntil).toISOString(),
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
-      limits: decided ? limitsTold(limits, decided, counted) : [],
+      limits: decided ? reportedLimits(limits, decided, counted) : [],
       status: n(STATUS),
       error: ref.error ?? null,
       cause: cause ? shown(cause, MOST.cause) : null,

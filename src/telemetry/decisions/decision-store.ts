@@ -2,7 +2,7 @@ import { isFailure } from '../../errors.js'
 import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
-import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
+import { type ClassKeptSince, createRing, type Place, type Ring } from './decision-ring.js'
 
 /**
  * Keeps the latest decisions, to explain why a request was limited. They lie in memory that is allocated once and
@@ -19,7 +19,7 @@ export interface KeptDecisions {
    */
   find(question: DecisionQuestion): FoundDecision | undefined
   /** Returns how much is kept, and since when. */
-  reach(): KeptReach
+  reach(): KeptSince
 }
 
 export interface FoundDecision {
@@ -27,10 +27,10 @@ export interface FoundDecision {
   readonly times: number
 }
 
-export interface KeptReach {
-  readonly denied: ClassReach
-  readonly failed: ClassReach
-  readonly others: ClassReach
+export interface KeptSince {
+  readonly denied: ClassKeptSince
+  readonly failed: ClassKeptSince
+  readonly others: ClassKeptSince
 }
 
 export interface KeptDecisionsOptions {

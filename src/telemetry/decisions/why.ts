@@ -1,6 +1,6 @@
 import { limitDataParts } from '../../config/snapshot/limit.js'
 import type { DegradedReason } from '../../limiter/limiter.js'
-import type { DecisionData, DecisionPart, LimitTold } from './decision-data.js'
+import type { DecisionData, DecisionPart, ReportedLimit } from './decision-data.js'
 
 const OUT_OF_REACH: Readonly<Record<DegradedReason, string>> = {
   timeout: 'the store did not answer in time',
@@ -60,18 +60,18 @@ function alone({ reason }: DecisionPart): string {
   return `${OUT_OF_REACH[reason ?? 'breaker'].replace('the', 'The')}, so the gateway counted by itself, within its share of the limit.`
 }
 
-function nameOf(d: DecisionData, limit: LimitTold): string {
+function nameOf(d: DecisionData, limit: ReportedLimit): string {
   const { quota, change } = limitDataParts(limit)
   const amount = change === '' ? quota : `${quota}: ${change}`
   return `the limit "${limit.name}" (${amount}) of ${whose(d, limit)}, tier ${d.tier} on ${quotaOf(d)},`
 }
 
-function whose(d: DecisionData, limit: LimitTold): string {
+function whose(d: DecisionData, limit: ReportedLimit): string {
   if (limit.share_of !== undefined) return `${d.consumer}, of what ${shared(d, limit)} may use in all`
   return shared(d, limit)
 }
 
-function shared(d: DecisionData, { by }: LimitTold): string {
+function shared(d: DecisionData, { by }: ReportedLimit): string {
   switch (by) {
     case 'consumer':
       return d.consumer ?? 'the consumer'
@@ -86,7 +86,8 @@ function shared(d: DecisionData, { by }: LimitTold): string {
   }
 }
 
-const costOf = ({ cost }: DecisionData, { algorithm }: LimitTold) => (algorithm === 'concurrency' ? 1 : cost)
+const costOf = ({ cost }: DecisionData, { algorithm }: ReportedLimit) =>
+  algorithm === 'concurrency' ? 1 : cost
 
 function refused({ status, error, cause }: DecisionData): string {
   return `Refused with ${status} ${error ?? ''}${cause === null ? '' : `: ${cause}`}.`

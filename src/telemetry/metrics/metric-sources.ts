@@ -1,7 +1,7 @@
 import type { IssuerReading } from '../../credentials/tokens.js'
 import type { MapHistory } from '../../fleet/replicated-map.js'
 import type { Share } from '../../shares.js'
-import type { SourceState } from '../../tier-sources/plan-source.js'
+import type { SourceState } from '../../tier-sources/tier-source.js'
 import type { GuardState } from '../../upstream/guard/guard.js'
 import type { UpstreamReading } from '../../upstream/pool/state.js'
 

@@ -5,7 +5,7 @@ import type { Ask } from '../../../src/fleet/question.js'
 import {
   createDecisionsOfAll,
   DECISION,
-  type DecisionHere,
+  type LocalDecision,
   latestOf,
 } from '../../../src/telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionQuestion } from '../../../src/telemetry/decisions/decision-data.js'
@@ -26,12 +26,12 @@ const denied = (requestId: string) =>
 function here(...ids: readonly string[]) {
   const kept = createKeptDecisions({ keep: 100 })
   for (const id of ids) kept.keep(denied(id))
-  return (question: DecisionQuestion): DecisionHere =>
-    DECISION.answer({ decisions: kept, place: undefined }, question) as DecisionHere
+  return (question: DecisionQuestion): LocalDecision =>
+    DECISION.answer({ decisions: kept, place: undefined }, question) as LocalDecision
 }
 
 /** Asks the only process of a gateway. */
-const askOf = (own: (question: DecisionQuestion) => DecisionHere) =>
+const askOf = (own: (question: DecisionQuestion) => LocalDecision) =>
   (async (_question: unknown, body: DecisionQuestion) => own(body)) as unknown as Ask
 const NO_PROCESS: Ask = async () => undefined
 

@@ -1,17 +1,19 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { fit, seen, widthOf } from '../../../src/cli/print/display-width.js'
+import { fit, visibleText, widthOf } from '../../../src/cli/print/display-width.js'
 import { codePoint } from '../../support/code-point.js'
 
 t.test('invisible characters are escaped, so nothing moves the cursor', async (t) => {
-  t.equal(seen('plain-id_1'), 'plain-id_1')
-  t.equal(seen('a\u001b[2Jb'), 'a\\u{1b}[2Jb')
-  t.equal(seen('a\r\nb\u009b31m'), 'a\\u{d}\\u{a}b\\u{9b}31m')
-  t.equal(seen('\u202egnp.exe\u200b'), '\\u{202e}gnp.exe\\u{200b}')
-  t.equal(seen('\ud800x'), '\\u{d800}x')
-  t.equal(seen('客戶 é'), '客戶 é')
-  t.equal(seen(`e${'\u0301'.repeat(50)}!`), 'e\u0301\u0301…!')
-  fc.assert(fc.property(fc.string({ unit: codePoint }), (text) => !/[\p{Cc}\p{Cf}\p{Cs}]/u.test(seen(text))))
+  t.equal(visibleText('plain-id_1'), 'plain-id_1')
+  t.equal(visibleText('a\u001b[2Jb'), 'a\\u{1b}[2Jb')
+  t.equal(visibleText('a\r\nb\u009b31m'), 'a\\u{d}\\u{a}b\\u{9b}31m')
+  t.equal(visibleText('\u202egnp.exe\u200b'), '\\u{202e}gnp.exe\\u{200b}')
+  t.equal(visibleText('\ud800x'), '\\u{d800}x')
+  t.equal(visibleText('客戶 é'), '客戶 é')
+  t.equal(visibleText(`e${'\u0301'.repeat(50)}!`), 'e\u0301\u0301…!')
+  fc.assert(
+    fc.property(fc.string({ unit: codePoint }), (text) => !/[\p{Cc}\p{Cf}\p{Cs}]/u.test(visibleText(text))),
+  )
 })
 
 t.test('a text is measured as wide as a terminal shows it', async (t) => {
@@ -38,7 +40,7 @@ t.test('any text can be fitted exactly into a width', async (t) => {
   t.equal(fit('abc', 0), '')
   fc.assert(
     fc.property(fc.string({ unit: 'grapheme' }), fc.nat(20), (text, width) => {
-      return widthOf(fit(seen(text), width)) === width
+      return widthOf(fit(visibleText(text), width)) === width
     }),
   )
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ago, roughly, tableTime, toSecond } from '../../../src/cli/print/time.js'
+import { ago, roundedDuration, tableTime, toSecond } from '../../../src/cli/print/time.js'
 
 t.test('a time is shown to the second, in a sentence and in a table', async (t) => {
   t.equal(toSecond('2026-11-25T05:00:00.123Z'), '2026-11-25T05:00:00Z')
@@ -17,8 +17,8 @@ t.test('a time span is shown in its largest fitting unit', async (t) => {
     [172_800_000, '2 days', '2 days'],
   ]
   for (const [ms, text, up] of spans) {
-    t.equal(roughly(ms), text)
-    t.equal(roughly(ms, Math.ceil), up)
+    t.equal(roundedDuration(ms), text)
+    t.equal(roundedDuration(ms, Math.ceil), up)
   }
   t.equal(ago('2026-11-25T05:00:00Z', Date.parse('2026-11-25T05:05:00Z')), '5 min')
 })

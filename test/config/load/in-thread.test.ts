@@ -1,7 +1,7 @@
 // Tests src/config/load/thread.ts
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { loadApart } from '../../../src/config/load/in-thread.js'
+import { loadInThread } from '../../../src/config/load/in-thread.js'
 import { loadConfig } from '../../../src/config/load/load.js'
 import { compileSnapshot } from '../../../src/config/snapshot/snapshot.js'
 
@@ -25,7 +25,7 @@ t.test('a long file is read in a thread, with the same result as here', async (t
   const file = 'test/fixtures/config-full.yaml'
   const text = `${readFileSync(file, 'utf8')}\n${padding}`
   const here = loadConfig(text, { file: 'full.yaml', env })
-  const apart = await loadApart(text, { file: 'full.yaml', env })
+  const apart = await loadInThread(text, { file: 'full.yaml', env })
   if (!here.ok || !apart.ok) throw new Error('the fixture is a good file')
   t.strictSame(apart.config, here.config)
   t.strictSame(apart.warnings, here.warnings)
@@ -41,7 +41,7 @@ t.test('a long file is read in a thread, with the same result as here', async (t
 t.test('timers go on while the thread reads', async (t) => {
   let ticks = 0
   const timer = setInterval(() => ticks++, 1)
-  const loaded = await loadApart(manyRoutes(3000), { file: 'tidegate.yaml', env })
+  const loaded = await loadInThread(manyRoutes(3000), { file: 'tidegate.yaml', env })
   clearInterval(timer)
   t.ok(loaded.ok)
   t.ok(ticks > 0, `${ticks} ticks`)
@@ -49,7 +49,7 @@ t.test('timers go on while the thread reads', async (t) => {
 
 t.test('an error in a long file has its line, and shows no secret', async (t) => {
   const text = manyRoutes(400, '  - { path: /x, service: "$' + '{ADMIN_TOKEN}" }\n')
-  const apart = await loadApart(text, { file: 'tidegate.yaml', env })
+  const apart = await loadInThread(text, { file: 'tidegate.yaml', env })
   if (apart.ok) throw new Error('there is no such service')
   t.strictSame(apart.errors, (loadConfig(text, { file: 'tidegate.yaml', env }) as { errors: unknown }).errors)
   t.match(apart.errors, [{ line: 404 }])
@@ -58,7 +58,7 @@ t.test('an error in a long file has its line, and shows no secret', async (t) =>
 
 t.test('a short file is read here, before the next turn of the event loop', async (t) => {
   const first = await Promise.race([
-    loadApart(manyRoutes(3), { file: 'tidegate.yaml', env }),
+    loadInThread(manyRoutes(3), { file: 'tidegate.yaml', env }),
     new Promise((resolve) => setImmediate(resolve, 'another turn')),
   ])
   t.match(first, { ok: true })

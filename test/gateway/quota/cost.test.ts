@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { askedCost, costOf as costOfRoute, toldCost } from '../../../src/gateway/quota/cost.js'
+import { costOf as costOfRoute, reportedCost, requestCost } from '../../../src/gateway/quota/cost.js'
 import { matchRoute } from '../../../src/gateway/stages/route.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
@@ -18,7 +18,7 @@ function costOf(consumer: string, ...headers: string[]): number {
   const x = exchangeFor(snapshot, { headers })
   matchRoute(x)
   x.consumer = consumer
-  return askedCost(x, x.route!)
+  return requestCost(x, x.route!)
 }
 
 t.test('a trusted consumer sets the cost of its request, up to the maximum', async (t) => {
@@ -54,7 +54,7 @@ t.test('whatever is sent, a cost is a whole number within its bounds', async (t)
     fc.property(text, (value) => {
       const asked = costOf('acme', 'X-Request-Cost', value)
       t.ok(Number.isInteger(asked) && asked >= 1 && asked <= 50, value)
-      const told = toldCost(['X-Cost', value], 'x-cost')
+      const told = reportedCost(['X-Cost', value], 'x-cost')
       t.ok(told === undefined || (Number.isInteger(told) && told >= 0 && told < 2 ** 25), value)
     }),
     { numRuns: 200 },

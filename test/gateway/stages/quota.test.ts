@@ -8,7 +8,7 @@ import type { Decision, Limiter } from '../../../src/limiter/limiter.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
 import { createRedisLimiter } from '../../../src/limiter/redis/redis.js'
-import { limitsTold } from '../../../src/telemetry/decisions/decision-data.js'
+import { reportedLimits } from '../../../src/telemetry/decisions/decision-data.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway/gateway.js'
 import { exampleDecision } from '../../support/gateway/snapshot.js'
@@ -483,7 +483,11 @@ routes: [{ path: /*, service: a, cost: 2 }]
     t.match(await pass(0), { sampled: false, counted: undefined }, where)
     const { counted, sampled } = await pass(1)
     t.equal(sampled, true)
-    const limits = limitsTold(yaml(1).services[0]!.policies[0]!.limits, exampleDecision(), counted!.numbers)
+    const limits = reportedLimits(
+      yaml(1).services[0]!.policies[0]!.limits,
+      exampleDecision(),
+      counted!.numbers,
+    )
     t.match(
       limits.map(({ used, remaining, current }) => ({ used, remaining, current })),
       [

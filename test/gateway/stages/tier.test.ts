@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { resolveTier } from '../../../src/gateway/stages/tier.js'
-import { createCounts, type Found, type PlanSource } from '../../../src/tier-sources/plan-source.js'
+import { createCounts, type Found, type TierSource } from '../../../src/tier-sources/tier-source.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { memoryAssignments, snapshotOf } from '../../support/gateway/gateway.js'
 
@@ -67,7 +67,7 @@ function sourceOf(
   const unknown: string[] = []
   const whole = (found: Partial<Found> | undefined): Found | undefined =>
     found && { tier: undefined, tenant: undefined, stale: false, ...found }
-  const source: PlanSource = {
+  const source: TierSource = {
     name,
     tellsTenants,
     find(consumer) {
@@ -84,7 +84,7 @@ function sourceOf(
   return { source, asked, unknown }
 }
 
-async function resolved(sources: readonly PlanSource[], about: Partial<Exchange> = {}, assigned?: string) {
+async function resolved(sources: readonly TierSource[], about: Partial<Exchange> = {}, assigned?: string) {
   const assignments = memoryAssignments()
   if (assigned !== undefined) await assignments.set('acme', assigned)
   const x = exchangeFor(snapshot)

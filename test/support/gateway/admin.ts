@@ -55,7 +55,7 @@ type TestStore = Omit<AdminStore, 'bans'> & { readonly bans: ReplicatedMap<Ban> 
 /** Parts that a test replaces. */
 type Given = Partial<Omit<AdminDeps, 'store'>> &
   Partial<TestStore> &
-  Partial<Pick<StandingDeps, 'plans' | 'seen'>> & {
+  Partial<Pick<StandingDeps, 'tierSources' | 'seen'>> & {
     /** Parts of a process that serves requests, which answer what the routes ask. */
     readonly parts?: object
   }
@@ -85,7 +85,7 @@ function exampleCompiled(): Snapshot {
 
 /** Starts the admin server on a free port, over counts in memory whose clock stands still. Closes it when the test ends. */
 export async function startAdmin(t: Test, given: Given = {}, host = '127.0.0.1'): Promise<TestAdmin> {
-  const { plans, seen, parts, ...changes } = given
+  const { tierSources, seen, parts, ...changes } = given
   const snapshot = exampleCompiled()
   const logged: TestAdmin['logged'] = []
   const note = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
@@ -123,7 +123,7 @@ export async function startAdmin(t: Test, given: Given = {}, host = '127.0.0.1')
     standing: createStanding({
       snapshot: () => (changes.config ?? { current: () => snapshot }).current(),
       store: () => all,
-      plans,
+      tierSources,
       seen: seen ?? (async () => ({ seen: undefined, problem: undefined })),
     }),
     explain: () => Promise.reject(new Error('not asked')),

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { describePlans } from '../../../src/cli/print/describe-plans.js'
+import { describeTierSources } from '../../../src/cli/print/describe-tier-sources.js'
 import { snapshotOf } from '../../support/gateway/gateway.js'
 
 t.test('the order of tier lookups is shown without the secrets in URLs', async (t) => {
@@ -14,7 +14,7 @@ services: { payments: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: payments }]
 `)
   t.equal(
-    describePlans(config, 'free'),
+    describeTierSources(config, 'free'),
     'by assignment, then by credential, then billing (PostgreSQL at db.internal:5433), then postgres (PostgreSQL), then http (HTTP at crm.internal), then free',
   )
 })

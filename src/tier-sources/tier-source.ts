@@ -1,20 +1,20 @@
-import type { Plan } from './tier-answer.js'
+import type { TierAnswer } from './tier-answer.js'
 
-/** Plan as a request gets it. */
-export interface Found extends Plan {
-  /** True if the plan is older than its ttl: the source is slow, down, or being asked. */
+/** Answer as a request gets it. */
+export interface Found extends TierAnswer {
+  /** True if the answer is older than its ttl: the source is slow, down, or being asked. */
   readonly stale: boolean
 }
 
-/** Plan at once, or a promise of it, which never rejects. */
+/** Answer at once, or a promise of it, which never rejects. */
 export type Answer = Found | undefined | Promise<Found | undefined>
 
 /** Source of tiers, with its recent answers in memory. */
-export interface PlanSource {
+export interface TierSource {
   readonly name: string
   readonly tellsTenants: boolean
   /**
-   * Finds the plan of a consumer. Returns it at once if it is in memory, otherwise a promise, which never rejects. The
+   * Finds the tier of a consumer. Returns it at once if it is in memory, otherwise a promise, which never rejects. The
    * promise waits at most the timeout for its turn at the source, and then at most the timeout for the answer.
    * Undefined: the source does not know the consumer, or is not asked.
    *
@@ -22,20 +22,20 @@ export interface PlanSource {
    * @param address of the client. All questions from one address belong to one caller.
    */
   find(consumer: string, now: number, address?: string): Answer
-  /** Records that the consumer's plan has changed: the next request waits for the new one. */
+  /** Records that the consumer's tier has changed: the next request waits for the new one. */
   changed(consumer: string): void
-  /** Records that any plan may have changed: known answers are treated as if their ttl had passed. */
+  /** Records that any answer may have changed: known answers are treated as if their ttl had passed. */
   allChanged(): void
   /** Records that a tier was found which the configuration does not have. */
   unknownTier(tier: string): void
   /** Applies new times from now on. */
-  adjust(times: PlanTimes): void
+  adjust(times: TierSourceTimes): void
   describe(): SourceState
   close(): Promise<void>
 }
 
 /** Times of a source, in ms. */
-export interface PlanTimes {
+export interface TierSourceTimes {
   readonly wait: boolean
   readonly ttl: number
   readonly stale: number

@@ -10,7 +10,7 @@ export function sourceName(source: Source): string {
  * Describes the order in which a tier is looked for, if there are external sources. Shows hosts only: addresses hold
  * secrets.
  */
-export function describePlans({ tier_sources: sources }: Config, defaultTier: string): string {
+export function describeTierSources({ tier_sources: sources }: Config, defaultTier: string): string {
   const asked = sources.map((source) => {
     const kind = 'postgres' in source ? 'PostgreSQL' : 'HTTP'
     const { host } = new URL('postgres' in source ? source.postgres.url : source.http.url)
