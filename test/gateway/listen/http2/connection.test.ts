@@ -527,3 +527,55 @@ server: { http2: true }
     t.equal((await ask('/3')).status, 200, `${headerTableSize} bytes`)
   }
 })
+
+/** How clients behave while they download: the windows that they open first, and what they send for each DATA frame. */
+const DOWNLOADS: Record<string, readonly [Buffer[], (length: number, isPingOut: boolean) => Buffer[]]> = {
+  'opens two windows for each 4 KiB, as Go does that reads so much at a time': [
+    [setting(4, 4 << 20), window(0, 1 << 29)],
+    (length) => {
+      const sent: Buffer[] = []
+      for (let left = length; left > 0; left -= 4_096) {
+        const read = Math.min(left, 4_096)
+        sent.push(window(0, read), window(1, read))
+      }
+      return sent
+    },
+  ],
+  'sends a ping for each round trip, as gRPC does to measure it': [
+    [],
+    (length, isPingOut) => [
+      window(0, length),
+      window(1, length),
+      ...(isPingOut ? [] : [frame(TYPE.ping, 0, 0, 'how long')]),
+    ],
+  ],
+}
+
+for (const [what, [opening, answers]] of Object.entries(DOWNLOADS)) {
+  t.test(`a client gets all of a large response that ${what}`, async (t) => {
+    const size = 24 << 20
+    const upstream = await recordingUpstream(t, (_, res) => res.end(Buffer.alloc(size)))
+    const counts = createHttp2Counts()
+    const yaml = `
+tiers: [free]
+services: { api: { upstreams: ['${upstream.origin}'] } }
+routes: [{ path: /*, service: api }]
+server: { http2: true }
+`
+    const gateway = await startGateway(t, yaml, { http2: counts })
+    const client = await rawHttp2(t, gateway.port)
+    let got = 0
+    let isPingOut = false
+    client.onFrame(({ type, payload }) => {
+      client.frames.length = 0
+      if (type === TYPE.ping) isPingOut = false
+      if (type !== TYPE.data || payload.length === 0) return
+      got += payload.length
+      client.send(...answers(payload.length, isPingOut))
+      isPingOut = true
+    })
+    client.send(...opening, get(1))
+    await eventually('it ends', () => got === size || client.isClosed())
+    t.same([got, counts.closed], [size, { resets: 0, pings: 0, settings: 0, protocol: 0 }])
+  })
+}
