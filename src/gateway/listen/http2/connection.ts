@@ -196,7 +196,6 @@ export class Http2Connection implements Carrier {
     // The rest of the request is not wanted (RFC 9113 §8.1).
     if (!req.complete) this.#sendReset(req.id, ErrorCode.None)
     this.#remove(res)
-    req.release()
   }
 
   cut(res: Http2Response): void {
@@ -591,7 +590,11 @@ export class Http2Connection implements Carrier {
     const { taken } = this.output
     let out = 0
     while (out < this.#leaving.length && this.#leaving[out]!.mark <= taken) out++
-    if (out > 0) for (const res of this.#leaving.splice(0, out)) res.close(true)
+    if (out > 0)
+      for (const res of this.#leaving.splice(0, out)) {
+        res.req.release()
+        res.close(true)
+      }
     if (this.#closed) return
     this.#sendReady()
     if (!this.#paused || this.output.backlog > UNREAD_BYTES / 2) return

@@ -1,10 +1,12 @@
 // Tests src/gateway/listen/http2/{frames,output}.ts
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
+import { Http2Connection } from '../../../../src/gateway/listen/http2/connection.js'
 import { createHttp2Counts } from '../../../../src/gateway/listen/http2/server.js'
 import { eventually } from '../../../support/eventually.js'
-import { startGateway } from '../../../support/gateway/gateway.js'
+import { snapshotOf, startGateway } from '../../../support/gateway/gateway.js'
 import { http2Client } from '../../../support/http/http2-client.js'
 import {
   FLAG,
@@ -579,3 +581,39 @@ server: { http2: true }
     t.same([got, counts.closed], [size, { resets: 0, pings: 0, settings: 0, protocol: 0 }])
   })
 }
+
+t.test('a body that nobody reads counts until the client has taken the response', async (t) => {
+  const { server: settings } = snapshotOf(`
+tiers: [free]
+services: { api: { upstreams: ['http://127.0.0.1:1'] } }
+routes: [{ path: /*, service: api }]
+server: { http2: { max_session_memory: 1MiB } }
+`).config
+  const counts = createHttp2Counts()
+  const blocked: (() => void)[] = []
+  const socket = new Duplex({ read() {}, write: (_, __, done) => void blocked.push(done) })
+  const accept = (_: unknown, res: { writeHead(status: number, fields: string[]): { end(): void } }) =>
+    res.writeHead(400, []).end()
+  new Http2Connection(
+    socket as unknown as Socket,
+    { settings, counts, draining: () => false, accept },
+    () => {},
+  )
+  t.teardown(() => socket.destroy())
+  socket.push(Buffer.concat([Buffer.from(PREFACE), frame(TYPE.settings, 0, 0)]))
+  const piece = Buffer.alloc(16_384)
+  const refuse = async (id: number) => {
+    socket.push(Buffer.concat([post(id), data(id, piece), data(id, piece), data(id, piece)]))
+    await new Promise(setImmediate)
+  }
+  for (let i = 0; i < 20; i++) await refuse(1 + 2 * i)
+  t.equal(counts.closed.protocol, 0)
+  while (blocked.length > 0) {
+    blocked.shift()!()
+    await new Promise(setImmediate)
+  }
+  for (let i = 20; i < 40; i++) await refuse(1 + 2 * i)
+  t.equal(counts.closed.protocol, 0, 'what the client has taken is given back')
+  for (let i = 40; i < 80; i++) await refuse(1 + 2 * i)
+  t.equal(counts.closed.protocol, 1, 'the window was not opened any more')
+})
