@@ -205,10 +205,11 @@ export class Http2Connection implements Carrier {
       this.#remove(res)
     }
     process.nextTick(this.#abort, res)
-    // A reset waits behind the connection's queued bytes. If the client takes none, it would wait for ever.
+    // A reset waits behind the connection's queued bytes. If the client takes none, it would wait for ever. Other requests
+    // have time limits of their own: a client that is only slow keeps them.
     const mark = this.output.written
     const look = (): void => {
-      if (this.output.taken < mark) this.socket.destroy()
+      if (this.#open === 0 && this.output.taken < mark) this.socket.destroy()
     }
     setTimeout(look, CUT_MS).unref()
   }

@@ -2,9 +2,11 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { Http2Connection } from '../../../../src/gateway/listen/http2/connection.js'
+import { Http2Connection, type Http2Listening } from '../../../../src/gateway/listen/http2/connection.js'
 import { createHttp2Counts } from '../../../../src/gateway/listen/http2/server.js'
+import type { Http2Response } from '../../../../src/gateway/listen/http2/stream.js'
 import { eventually } from '../../../support/eventually.js'
 import { snapshotOf, startGateway } from '../../../support/gateway/gateway.js'
 import { http2Client } from '../../../support/http/http2-client.js'
@@ -582,38 +584,59 @@ server: { http2: true }
   })
 }
 
-t.test('a body that nobody reads counts until the client has taken the response', async (t) => {
+/** Takes a connection whose client takes no bytes until `take` is called. */
+async function blockedConnection(t: Test, accept: Http2Listening['accept'], http2 = 'true') {
   const { server: settings } = snapshotOf(`
 tiers: [free]
 services: { api: { upstreams: ['http://127.0.0.1:1'] } }
 routes: [{ path: /*, service: api }]
-server: { http2: { max_session_memory: 1MiB } }
+server: { http2: ${http2} }
 `).config
   const counts = createHttp2Counts()
   const blocked: (() => void)[] = []
   const socket = new Duplex({ read() {}, write: (_, __, done) => void blocked.push(done) })
-  const accept = (_: unknown, res: { writeHead(status: number, fields: string[]): { end(): void } }) =>
-    res.writeHead(400, []).end()
   new Http2Connection(
     socket as unknown as Socket,
     { settings, counts, draining: () => false, accept },
     () => {},
   )
   t.teardown(() => socket.destroy())
-  socket.push(Buffer.concat([Buffer.from(PREFACE), frame(TYPE.settings, 0, 0)]))
-  const piece = Buffer.alloc(16_384)
-  const refuse = async (id: number) => {
-    socket.push(Buffer.concat([post(id), data(id, piece), data(id, piece), data(id, piece)]))
+  const send = async (...frames: readonly Buffer[]) => {
+    socket.push(Buffer.concat(frames))
     await new Promise(setImmediate)
   }
+  await send(Buffer.from(PREFACE), frame(TYPE.settings, 0, 0))
+  const take = async () => {
+    while (blocked.length > 0) {
+      blocked.shift()!()
+      await new Promise(setImmediate)
+    }
+  }
+  return { socket, counts, send, take }
+}
+
+t.test('a body that nobody reads counts until the client has taken the response', async (t) => {
+  const accept = (_: unknown, res: Http2Response) => void res.writeHead(400, []).end()
+  const { counts, send, take } = await blockedConnection(t, accept, '{ max_session_memory: 1MiB }')
+  const piece = Buffer.alloc(16_384)
+  const refuse = (id: number) => send(post(id), data(id, piece), data(id, piece), data(id, piece))
   for (let i = 0; i < 20; i++) await refuse(1 + 2 * i)
   t.equal(counts.closed.protocol, 0)
-  while (blocked.length > 0) {
-    blocked.shift()!()
-    await new Promise(setImmediate)
-  }
+  await take()
   for (let i = 20; i < 40; i++) await refuse(1 + 2 * i)
   t.equal(counts.closed.protocol, 0, 'what the client has taken is given back')
   for (let i = 40; i < 80; i++) await refuse(1 + 2 * i)
   t.equal(counts.closed.protocol, 1, 'the window was not opened any more')
+})
+
+t.test('a response that is cut costs a slow client no other one', async (t) => {
+  const open: Http2Response[] = []
+  const { socket, send } = await blockedConnection(t, (_, res) => void open.push(res))
+  await send(get(1), get(3))
+  for (const res of open) res.writeHead(200, []).write('x')
+  open[0]!.destroy()
+  await sleep(1_500)
+  t.same([open[0]!.closed, open[1]!.closed, socket.destroyed], [true, false, false])
+  open[1]!.destroy()
+  await eventually('a client that takes nothing is let go', () => socket.destroyed)
 })
