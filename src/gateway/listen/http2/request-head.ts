@@ -97,12 +97,9 @@ export function readHttp2Head(raw: readonly string[], bodiless: boolean): Http2H
   return { method, target: path ?? named, fields, length, refused }
 }
 
-/** A path, or `*` for OPTIONS (RFC 9113 §8.3.1). */
+/** A path, or `*` for OPTIONS (RFC 9113 §8.3.1). Some upstreams take U+0085 or U+00A0 in a request line for a blank. */
 function isTarget(path: string, method: string): boolean {
-  return (
-    (path.startsWith('/') && !path.includes(' ') && !path.includes('\t')) ||
-    (path === '*' && method === 'OPTIONS')
-  )
+  return PATH.test(path) || (path === '*' && method === 'OPTIONS')
 }
 
 function isSameHost(host: string, authority: string, scheme = 'http'): boolean {
@@ -112,3 +109,4 @@ function isSameHost(host: string, authority: string, scheme = 'http'): boolean {
 const TWO_HOSTS = ':authority and the host field name different hosts; send one of them.'
 const COLON = 0x3a
 const DIGITS = /^\d+$/
+const PATH = /^\/[!-~]*$/

@@ -251,6 +251,20 @@ const RULES: Record<string, readonly (readonly [what: string, frames: readonly B
         ),
       ],
     ],
+    [
+      '8.3.1: a path that is not ASCII',
+      [
+        get(
+          1,
+          headerBlock([
+            [':method', 'GET'],
+            [':scheme', 'http'],
+            [':path', '/?a\xa0b'],
+            [':authority', 'a'],
+          ]),
+        ),
+      ],
+    ],
     ['8.5: CONNECT with a path', [get(1, request('CONNECT'))]],
     [
       'RFC 8441: extended CONNECT',
