@@ -56,6 +56,7 @@ export class HpackDecoder {
   #tableBytes = 0
   #tableMost = TABLE_BYTES
   #size = 0
+  #cookies = 0
   #bytes: Buffer = EMPTY
   #at = 0
   #end = 0
@@ -72,6 +73,7 @@ export class HpackDecoder {
     this.malformed = false
     this.tooLarge = false
     this.#size = 0
+    this.#cookies = 0
     this.#bytes = block
     this.#at = from
     this.#end = to
@@ -91,7 +93,9 @@ export class HpackDecoder {
   #keep(entry: Entry): void {
     this.#size += entry.size
     if (!entry.valid) this.malformed = true
-    if (this.#size > this.#maxBytes || this.fields.length >= this.#maxFields * 2) {
+    // Browsers make a field of each cookie (RFC 9113 §8.2.3). Together they are one.
+    if (entry.name === 'cookie') this.#cookies++
+    if (this.#size > this.#maxBytes || this.fields.length >= (this.#maxFields + this.#cookies) * 2) {
       this.tooLarge = true
       this.fields.length = 0
     } else if (!this.tooLarge) this.fields.push(entry.name, entry.value)

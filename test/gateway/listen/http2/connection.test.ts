@@ -92,6 +92,10 @@ const RULES: Record<string, readonly (readonly [what: string, frames: readonly B
     ],
     ['7: a code that nobody knows', [get(1), reset(1, 0xff)]],
     [
+      '8.2.3: a cookie in many pieces, each a field',
+      [get(1, request('GET', ...Array.from({ length: 200 }, (): Field => ['cookie', 'a=b'])))],
+    ],
+    [
       'HPACK 4.2: two changes of the table in front of a header',
       [get(1, Buffer.concat([bytes(0x20, 0x3f, 0xe1, 0x1f), GET]))],
     ],
