@@ -1,6 +1,7 @@
 // A process of the test run: runs compiled test files one after the other, as descriptor 3 tells it, and reports each on
 // descriptor 4. Both carry lines of JSON. It exits at the end of its input.
 import { readSync, writeSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Test } from 'tap'
@@ -55,6 +56,8 @@ async function runFile({ name, path, timeoutMs, graceMs }) {
   tell({ begun: name })
   const before = openResources()
   const test = new Test({ name, timeout: timeoutMs })
+  // By default tap calls it after the program, which is the same for all files: two at once would remove each other's.
+  test.testdirName = resolve('.tap/fixtures', name.replace(/[^\w.]+/g, '-'))
   test.on('data', (tap) => tell({ tap }))
   const ended = new Promise((done) => test.once('end', done))
   test.runMain(() => {})

@@ -40,7 +40,7 @@ t.test('every file is a subtest', async (t) => {
   t.match(tap, /^1\.\.9$/m)
 
   t.test('its tests count, and a file without tests says why', async (t) => {
-    t.equal(passed, 7)
+    t.equal(passed, 8)
     t.same(skipped, [`${FOLDER}/skipped.test.ts`])
   })
   t.test(
