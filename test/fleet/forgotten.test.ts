@@ -571,7 +571,7 @@ t.test('in any sequence no gateway drops a value without a decision', async (t) 
     }
     await Promise.all(gateways.map((one) => one.close()))
   })
-  await fc.assert(property, { numRuns: Number(process.env.CONTRACT_RUNS ?? 8) })
+  await fc.assert(property, { numRuns: Number(process.env.CONTRACT_RUNS ?? 8), endOnFailure: true })
 })
 
 t.test("another gateway's answer is used only as far as it is well-formed", async (t) => {
