@@ -61,7 +61,9 @@ export const ANSWER_BYTES = 262_144
 /** Maximum number of answers to one question, from all senders together. */
 const MOST_ANSWERS = 1000
 const ASKED_A_SECOND = 10
-const ANSWERED_A_SECOND = 50
+/** What a process answers in a second at most: few long answers cost as much as many short ones. */
+const ANSWERS_A_SECOND = 500
+const BYTES_A_SECOND = 50 * ANSWER_BYTES
 /** How long a question waits for answers by default, in ms. */
 const TIMEOUT = 1000
 const LOOK_EVERY = 10
@@ -96,7 +98,8 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
   const handlers = new Map<string, (body: unknown) => unknown>()
   const waiting = new Map<number, Hear>()
   const mayAsk = atMost(ASKED_A_SECOND)
-  const mayAnswer = atMost(ANSWERED_A_SECOND)
+  const mayAnswer = atMost(ANSWERS_A_SECOND)
+  const maySend = atMost(BYTES_A_SECOND)
   const nodes = member ? createNodes(store, KEY, self) : undefined
   let count = 0
   let closed = false
@@ -110,10 +113,12 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
     const asked = readMessage(message, QUESTION_BYTES)
     const handler = asked?.kind === undefined ? undefined : handlers.get(asked.kind)
     if (asked === undefined || handler === undefined || asked.from === self) return
-    if ((asked.to !== undefined && asked.to !== self) || !mayAnswer()) return
+    if ((asked.to !== undefined && asked.to !== self) || !maySend(0) || !mayAnswer()) return
     try {
       const text = JSON.stringify({ id: asked.id, from: self, body: (await handler(asked.body)) ?? null })
-      if (!closed && Buffer.byteLength(text) <= ANSWER_BYTES) await store.publish(answersOf(asked.from), text)
+      const bytes = Buffer.byteLength(text)
+      maySend(bytes)
+      if (!closed && bytes <= ANSWER_BYTES) await store.publish(answersOf(asked.from), text)
     } catch {
       // A gateway whose handler fails counts as silent for the gateway that asked.
     }
@@ -224,17 +229,17 @@ function readMessage(text: string, most: number): Message | undefined {
   }
 }
 
-/** Returns a rate limiter: true if one more call is allowed in the present second. */
-function atMost(aSecond: number): () => boolean {
+/** Returns a rate limiter: true if no more than that has been used in the present second, with this amount. */
+function atMost(aSecond: number): (amount?: number) => boolean {
   let since = Number.NEGATIVE_INFINITY
   let count = 0
-  return () => {
+  return (amount = 1) => {
     const now = performance.now()
     if (now - since >= 1000) {
       since = now
       count = 0
     }
-    count++
+    count += amount
     return count <= aSecond
   }
 }
