@@ -61,7 +61,7 @@ export const ANSWER_BYTES = 262_144
 /** Maximum number of answers to one question, from all senders together. */
 const MOST_ANSWERS = 1000
 const ASKED_A_SECOND = 10
-/** What a process answers in a second at most: few long answers cost as much as many short ones. */
+/** Limits of what a process answers in a second, by number and by bytes: a few long answers cost as much as many short ones. */
 const ANSWERS_A_SECOND = 500
 const BYTES_A_SECOND = 50 * ANSWER_BYTES
 /** How long a question waits for answers by default, in ms. */

@@ -36,7 +36,7 @@ import { checkHandshake } from './websocket/handshake.js'
 import { createSessionRevocation, onRevocation } from './websocket/session-revocation.js'
 import { createUpgrades } from './websocket/upgrades.js'
 
-/** What the gateway needs from outside: what its stages need, and what several of them share. */
+/** Parts that the gateway gets from outside: those of its stages, and those that several stages share. */
 export type GatewayDeps = IdentifyDeps &
   AdmitDeps &
   RecordDeps &

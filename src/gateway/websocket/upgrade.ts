@@ -23,7 +23,7 @@ export interface UpgradeDeps extends AttemptDeps {
   readonly internal: Lifecycle['internal']
 }
 
-/** What the upgrades of a gateway share. */
+/** Parts that all upgrades of a gateway share. */
 export interface UpgradeContext extends UpgradeDeps {
   readonly ask: WsProxy
   /** Upgrades without an outcome so far. */

@@ -43,7 +43,7 @@ export type Place = Pick<DecisionData, 'config' | 'route' | 'service' | 'quota_o
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** What a slot refers to. */
+/** Objects that a slot refers to. */
 type Refs = Writable<
   Pick<
     RequestRecord,

@@ -48,7 +48,7 @@ export interface SpanCounts {
   readonly dropped: Counts
 }
 
-/** What the sources have returned, lists as arrays: several metrics are read from one. */
+/** Values that the sources have returned. Lists are arrays, because several metrics read the same one. */
 export type MetricReadings = {
   [K in keyof Required<MetricSources>]: Listed<ReturnType<NonNullable<MetricSources[K]>>>
 }

@@ -1,7 +1,7 @@
 import type { BreakerSettings } from '../../config/snapshot/resilience.js'
 import { SlidingWindow } from './sliding-window.js'
 
-/** What the window counts: all outcomes, and those of them that were errors or slow. */
+/** Counts of the window: all outcomes, and those of them that were errors or slow. */
 const TOTAL = 0
 const ERRORS = 1
 const SLOW = 2

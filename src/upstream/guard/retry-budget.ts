@@ -5,7 +5,7 @@ const SECONDS = 10
 /** Retries per second that are always allowed: a share of little traffic is next to nothing. */
 const FLOOR = 3
 
-/** What the window counts. */
+/** Counts of the window. */
 const REQUESTS = 0
 const RETRIES = 1
 

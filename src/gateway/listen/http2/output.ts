@@ -26,7 +26,7 @@ export class Output {
   readonly #socket: Socket
   readonly #onTaken: () => void
   #text = ''
-  /** What is to be written before the text. */
+  /** Frames that go out before the text. */
   #pieces: (string | Buffer)[] = []
   #scheduled = false
 
