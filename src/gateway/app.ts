@@ -225,7 +225,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
    */
   function speak(socket: Socket, http1: (socket: Socket) => void): void {
     const other = http2 === undefined ? http1 : (unread: Socket) => http2.speak(unread, http1)
-    if (settings.plain_path && securedOf(socket) === undefined) plain.take(socket, other, http1)
+    if (settings.plain_path.requests && securedOf(socket) === undefined) plain.take(socket, other, http1)
     else other(socket)
   }
   return createServer(

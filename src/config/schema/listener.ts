@@ -1,5 +1,5 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, choice, filePath, integer, list, object, timer } from './define.js'
+import { boolean, choice, either, filePath, integer, list, object, scalar, timer } from './define.js'
 
 /** Schema of what happens to a connection before its first request. */
 
@@ -41,6 +41,22 @@ const Tls = object(
 )
 export type TlsSettings = Static<typeof Tls>
 
+const PlainPath = object(
+  {
+    requests: boolean("Requests on connections without TLS. false: Node's parser reads them", {
+      default: true,
+    }),
+    tls: boolean("HTTP/1.1 requests on connections with TLS. false: Node's parser reads them", {
+      default: true,
+    }),
+    responses: boolean('Responses of upstreams that arrive whole. false: the full reader reads them', {
+      default: true,
+    }),
+  },
+  'Parts of the plain path. Each can be switched off',
+)
+export type PlainPathSettings = Static<typeof PlainPath>
+
 /** Keys of `server`. */
 export const listenerKeys = {
   'tls?': Tls,
@@ -48,8 +64,9 @@ export const listenerKeys = {
     'Require a PROXY protocol header, version 1 or 2, on every connection. Then only trusted_proxies may connect',
     { default: false },
   ),
-  plain_path: boolean(
-    "Read ordinary requests over plain HTTP/1.1 from the socket, without Node's HTTP parser. false: Node's parser reads every request, which costs more CPU and memory",
+  plain_path: either<PlainPathSettings>(
+    [scalar('plain_path', 'Use every part of it, or none'), PlainPath],
+    "true, false, or a mapping of its parts: read ordinary HTTP/1.1 messages straight from the bytes of the socket. false: Node's parser reads every request, and the full reader every response, which costs more CPU and memory",
     { default: true },
   ),
   max_connections: integer(

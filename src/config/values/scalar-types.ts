@@ -30,6 +30,20 @@ export const KINDS = {
     ['boolean'],
   ),
 
+  /** Every part of the plain path, in place of a mapping. */
+  plain_path: kindOf<Record<'requests' | 'tls' | 'responses', boolean>>(
+    'true or false',
+    '^(true|false)$',
+    (value, fail) => {
+      const on = value === 'true'
+      return on || value === 'false'
+        ? { requests: on, tls: on, responses: on }
+        : fail('is neither true nor false', 'write true, false, or a mapping of settings')
+    },
+    ({ requests }) => String(requests),
+    ['boolean'],
+  ),
+
   name: NAME,
 
   /** Name of a tier, in place of a mapping. */

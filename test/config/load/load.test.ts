@@ -93,7 +93,7 @@ t.test('the smallest file gets every default', async (t) => {
         reset_burst: 100,
         reset_rate: 33,
       },
-      plain_path: true,
+      plain_path: { requests: true, tls: true, responses: true },
       max_connections: 10_000,
       shutdown_delay: 5000,
       shutdown_grace: 30_000,
@@ -194,6 +194,13 @@ t.test('websocket may be true, false or a mapping', async (t) => {
   t.same(websocket('true'), { enabled: true, handshake: 10_000, idle: 300_000 })
   t.same(websocket('false'), { enabled: false, handshake: 10_000, idle: 300_000 })
   t.same(websocket('{ idle: 1h }'), { enabled: true, handshake: 10_000, idle: 3_600_000 })
+})
+
+t.test('plain_path may be true, false or a mapping of parts', async (t) => {
+  const plain = (written: string) => load(`${MINIMAL}server: { plain_path: ${written} }\n`).server.plain_path
+  t.same(plain('true'), { requests: true, tls: true, responses: true })
+  t.same(plain('false'), { requests: false, tls: false, responses: false })
+  t.same(plain('{ tls: false }'), { requests: true, tls: false, responses: true })
 })
 
 t.test('the environment can supply any value, whatever its type', async (t) => {
