@@ -12,6 +12,7 @@ const NAMES = ['tidegate', 'pair', 'proxy', 'bare', 'http-proxy', 'nginx', 'ngin
 const usage = `Usage: npm run bench -- [PART] [options]
 
   (none)              Tidegate beside its peers, allowed and denied
+  conditions          Tidegate beside nginx + Lua: small, denied, TLS, HTTP/2, bodies, open loop, Redis Cluster …
   bodies              10 KB, 100 KB and 1 MB in either direction
   idle                memory of 10,000 idle keep-alive clients
   routes              CPU and memory by number of routes and of consumers
@@ -24,6 +25,8 @@ const usage = `Usage: npm run bench -- [PART] [options]
   --seconds N         seconds of a round (5)
   --quick             2 rounds of 2 s: does it run, not how fast is it
   --only A,B          of ${NAMES.join(', ')}
+  --row A,B           of conditions: only these rows
+  --node PATH         of conditions: the Node for Tidegate and the pair
   --node-args A,B     arguments of node for Tidegate, without their dashes
   --scenario NAME     allowed or denied (both)
   --before DIR        one more, called before: another checkout of Tidegate, built
@@ -51,6 +54,8 @@ try {
       json: { type: 'string' },
       write: { type: 'boolean', default: false },
       before: { type: 'string' },
+      row: { type: 'string' },
+      node: { type: 'string' },
       'node-args': { type: 'string' },
       profile: { type: 'string', default: process.env.BENCH_CPU_PROF },
       'auto-pipelining': { type: 'boolean', default: false },
@@ -66,6 +71,7 @@ if (values.help) {
   process.exit(0)
 }
 const PARTS = {
+  conditions: async () => (await import('./gateway/conditions.mjs')).conditions,
   c: async () => (await import('./gateway/scenario-c.mjs')).scenarioC,
   bodies: async () => (await import('./gateway/bodies.mjs')).bodies,
   idle: async () => (await import('./gateway/idle.mjs')).idle,
@@ -111,6 +117,8 @@ const options = {
   json: values.json,
   write: values.write,
   before: values.before,
+  rows: values.row?.split(','),
+  node: values.node,
   nodeArgs: values['node-args']?.split(',').map((arg) => `--${arg}`),
   profile: values.profile,
   autoPipelining: values['auto-pipelining'],

@@ -30,15 +30,19 @@ function lineCounter(file) {
 
 /**
  * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
- * `services` maps a path prefix to a limit; `server` and `store` are settings of those parts of the configuration, `more`
- * further parts of it as text, `files` the limit of open files where it is not to be the shell's.
+ * `services` maps a path prefix to a limit; `server` and `store` are settings of those parts of the configuration, `redis` the
+ * address of the store where it is not one server, `tls` a certificate to serve HTTPS with, `more` further parts of the
+ * configuration as text, `files` the limit of open files where it is not to be the shell's, `node` the Node to run it with.
  */
 export async function startTidegate({
   dir,
   upstreamPort,
   redisPort,
+  redis = `redis://127.0.0.1:${redisPort}`,
   services,
+  node = process.execPath,
   nodeArgs = [],
+  tls,
   server = [],
   store = [],
   files,
@@ -55,16 +59,18 @@ export async function startTidegate({
   // A line for each request, denied ones too. An older checkout has no bound, and no such key.
   const schema = readFileSync(path.join(path.dirname(cli), '../../config/schema.json'), 'utf8')
   const unbounded = schema.includes('"max_errors"') ? '\n  max_errors: 0' : ''
+  const certificates =
+    tls === undefined ? [] : [`tls: { certificates: [{ cert: ${tls.cert}, key: ${tls.key} }] }`]
   writeFileSync(
     config,
     `listen: 127.0.0.1:${port}
 admin:
   listen: 127.0.0.1:${adminPort}
 store:
-  redis: redis://127.0.0.1:${redisPort}
+  redis: ${redis}
 ${store.map((line) => `  ${line}\n`).join('')}log:
   access: ${accessLog}${unbounded}
-server: { ${['shutdown_delay: 0s', 'max_connections_per_client: 0', ...server].join(', ')} }
+server: { ${['shutdown_delay: 0s', 'max_connections_per_client: 0', ...certificates, ...server].join(', ')} }
 tiers: [free]
 default_tier: free
 consumers:
@@ -77,7 +83,7 @@ ${more}`,
   )
   const out = path.join(dir, `${name}.log`)
   const log = openSync(out, 'a')
-  const command = [process.execPath, ...nodeArgs, cli, 'start', '--config', config]
+  const command = [node, ...nodeArgs, cli, 'start', '--config', config]
   if (files !== undefined) command.unshift('prlimit', `--nofile=${files}:${files}`)
   const child = start(GATEWAY_CORE, command[0], command.slice(1), { stdio: ['ignore', log, log], cwd: dir })
   const adminUrl = `http://127.0.0.1:${adminPort}`
@@ -95,7 +101,7 @@ ${more}`,
     name,
     child,
     pid: child.pid,
-    url: `http://127.0.0.1:${port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     metrics,
     accessLines: lineCounter(accessLog),
     /** Its script reads the one key of a decision with one GET, whatever the batch. */
@@ -111,16 +117,16 @@ ${more}`,
   }
 }
 
-export async function startPeer(mode, { upstreamPort, redisPort, services, autoPipelining = false }) {
-  const peer = await startScript(GATEWAY_CORE, path.join(here, 'pair.mjs'), [
-    JSON.stringify({
-      mode,
-      upstream: `http://127.0.0.1:${upstreamPort}`,
-      redisPort,
-      limits: services,
-      autoPipelining,
-    }),
-  ])
+export async function startPeer(mode, { upstreamPort, redisPort, services, node, autoPipelining = false }) {
+  const job = {
+    mode,
+    upstream: `http://127.0.0.1:${upstreamPort}`,
+    redisPort,
+    limits: services,
+    autoPipelining,
+  }
+  const script = path.join(here, 'pair.mjs')
+  const peer = await startScript(GATEWAY_CORE, script, [JSON.stringify(job)], node)
   return {
     name: mode,
     ...peer,

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { GATEWAY_CORE } from '../harness/machine.mjs'
-import { freePort, start, until } from '../harness/process.mjs'
+import { accepts, freePort, start, until } from '../harness/process.mjs'
 
 const here = fileURLToPath(new URL('nginx/', import.meta.url))
 /** Path on Debian. */
@@ -15,8 +15,19 @@ export const hasNginx = () => spawnSync('sh', ['-c', 'command -v nginx']).status
 export const hasNginxLua = () =>
   hasNginx() && existsSync(`${MODULES}/ngx_http_lua_module.so`) && existsSync(CLIENT)
 
-/** Access log on, one process, no metrics. `limited`: Lua asks Redis before each request. */
-export async function startNginx({ dir: parent, upstreamPort, redisPort, services, limited = false }) {
+/**
+ * Access log on, one process, no metrics, connections kept on both sides. `limited`: Lua asks Redis before each request.
+ * `tls`: a certificate to serve HTTPS with, and with `http2` over HTTP/2, too.
+ */
+export async function startNginx({
+  dir: parent,
+  upstreamPort,
+  redisPort,
+  services,
+  limited = false,
+  tls,
+  http2 = false,
+}) {
   const name = limited ? 'nginx-lua' : 'nginx'
   const dir = path.join(parent, name)
   mkdirSync(dir, { recursive: true })
@@ -49,6 +60,15 @@ ${
 }
       proxy_pass http://backend/;
     }`
+  // The cipher that Tidegate prefers, sessions as the documentation of ngx_http_ssl_module proposes, and records that hold 10 KB.
+  const encryption =
+    tls === undefined
+      ? ''
+      : `
+    ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key}; ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_prefer_server_ciphers on; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    ssl_session_cache shared:SSL:10m; ssl_session_timeout 10m; ssl_buffer_size 16k;
+    ${http2 ? 'http2 on;' : ''}`
   writeFileSync(
     conf,
     `${modules}
@@ -60,7 +80,7 @@ http {
   keepalive_requests 100000000;${init}
   upstream backend { server 127.0.0.1:${upstreamPort}; keepalive 128; keepalive_requests 100000000; }
   server {
-    listen 127.0.0.1:${port} backlog=8192;
+    listen 127.0.0.1:${port} ${tls === undefined ? '' : 'ssl '}backlog=8192;${encryption}
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_set_header X-Request-Id $request_id;
@@ -71,18 +91,12 @@ ${Object.entries(services).map(location).join('\n')}
 `,
   )
   const child = start(GATEWAY_CORE, 'nginx', ['-p', dir, '-c', conf, '-e', path.join(dir, 'error.log')])
-  const url = `http://127.0.0.1:${port}`
-  await until('nginx answers', 5000, () =>
-    fetch(`${url}/none`).then(
-      () => true,
-      () => false,
-    ),
-  )
+  await until('nginx answers', 5000, () => accepts(port))
   return {
     name,
     child,
     pid: child.pid,
-    url,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     decisionCommand: limited ? 'get' : undefined,
   }
 }

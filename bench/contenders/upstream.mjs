@@ -1,7 +1,7 @@
 /**
  * The upstream that every contender proxies to, on raw sockets, so that the core it shares with the load generator is not
- * what sets the rate: one small JSON answer, or as many bytes as a path that ends with /body/N asks for. What is uploaded
- * is read by its length and thrown away. Run as a child: says its port and answers `hits` and `bytes` over IPC.
+ * what sets the rate: one small JSON answer, the same in one chunk below /chunked/, or as many bytes as a path that ends with /body/N asks
+ * for. What is uploaded is read by its length and thrown away. Run as a child: says its port and answers `hits` and `bytes` over IPC.
  */
 import net from 'node:net'
 
@@ -18,6 +18,9 @@ function answerOf(type, body) {
 }
 
 const plain = answerOf('application/json', Buffer.from(small))
+const chunked = Buffer.from(
+  `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT${end}${small.length.toString(16)}\r\n${small}\r\n0${end}`,
+)
 const large = new Map()
 
 function largeAnswer(size) {
@@ -26,6 +29,7 @@ function largeAnswer(size) {
 }
 
 function reply(head) {
+  if (head.includes('/chunked/')) return chunked
   const asked = /\/body\/(\d+) HTTP/.exec(head)
   return asked === null ? plain : largeAnswer(Number(asked[1]))
 }
@@ -52,7 +56,7 @@ const server = net.createServer({ noDelay: true }, (socket) => {
       hits++
       const length = text.charCodeAt(0) === 80 ? /content-length: (\d+)/i.exec(text) : null
       if (length === null) {
-        socket.write(text.includes('/body/') ? reply(text) : plain)
+        socket.write(reply(text.slice(0, at)))
         text = text.slice(at + end.length)
       } else {
         answer = plain

@@ -75,14 +75,14 @@ export function watchCore(core) {
 }
 
 /** Describes the machine in one line, for the report. */
-export function shape(redisVersion) {
+export function shape(redisVersion, nodeVersion = process.versions.node) {
   const cpu = os.cpus()[0]
   return [
     new Date().toISOString().slice(0, 10),
     `${os.cpus().length} cores ${cpu.model.replace(/\s+/g, ' ')}`,
     `${Math.round(os.totalmem() / 2 ** 30)} GiB`,
     `Linux ${os.release().split('-')[0]}`,
-    `Node ${process.versions.node}`,
+    `Node ${nodeVersion}`,
     `Redis ${redisVersion}`,
   ].join(' · ')
 }

@@ -35,8 +35,8 @@ export function start(core, command, args, options = {}) {
 }
 
 /** Starts a Node child that sends `{ port }` when it listens. */
-export async function startScript(core, script, args = [], nodeArgs = []) {
-  const child = start(core, process.execPath, [...nodeArgs, script, ...args], {
+export async function startScript(core, script, args = [], node = process.execPath) {
+  const child = start(core, node, [script, ...args], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
   const port = await Promise.race([
@@ -70,6 +70,17 @@ export async function freePort() {
   server.close()
   await once(server, 'close')
   return port
+}
+
+/** Resolves with whether something accepts connections on a port of this machine. */
+export async function accepts(port) {
+  const socket = net.connect(port, '127.0.0.1')
+  const opened = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  )
+  socket.destroy()
+  return opened
 }
 
 export async function until(what, ms, test) {

@@ -23,7 +23,7 @@ end
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format(
-    '\nBENCH {"requests":%d,"seconds":%.6f,"refused":%d,"broken":%d,"p50":%.3f,"p99":%.3f}\n',
-    summary.requests, summary.duration / 1e6, e.status, e.connect + e.read + e.write + e.timeout,
+    '\nBENCH {"requests":%d,"seconds":%.6f,"refused":%d,"broken":%d,"bytes":%d,"p50":%.3f,"p99":%.3f}\n',
+    summary.requests, summary.duration / 1e6, e.status, e.connect + e.read + e.write + e.timeout, summary.bytes,
     latency:percentile(50) / 1000, latency:percentile(99) / 1000))
 end
