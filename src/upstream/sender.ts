@@ -12,6 +12,8 @@ export interface SenderRequest {
   readonly last?: boolean
   /** True to use a new connection, if possible: an idle one has just turned out to be dead. */
   readonly fresh?: boolean
+  /** True if the fields are known to hold nothing but what may be sent: then nobody looks again. */
+  readonly clean?: boolean
 }
 
 /** A streamed request body. */
@@ -53,6 +55,10 @@ export interface ResponseHandler {
    * gets the error.
    */
   onConnect(sent: Sent): void
+  /** Reads the response, if it came whole and the handler can take it so. Left out: it cannot. */
+  readonly readWhole?: WholeReader | undefined
+  /** Receives a response that `readWhole` has read, in place of all other calls after `onConnect`. */
+  onWhole?(response: WholeResponse): void
   /** The first byte of a response, or of a 1xx, has arrived. */
   onResponseStarted?(): void
   /**
@@ -81,6 +87,27 @@ export interface ResponseHandler {
   onComplete(trailers: readonly string[] | null): void
   onError(error: Error): void
 }
+
+/** A response that came whole in one read, in parts that can be sent on as they are. */
+export interface WholeResponse {
+  readonly status: number
+  /** Status line and field lines as they came, each with its CR LF; without those about the connection. */
+  readonly head: string
+  /** True if the head has a Date. */
+  readonly dated: boolean
+  /** The body, one character per byte. */
+  readonly body: string
+  /** As in a head. */
+  readonly idleSeconds: number
+}
+
+/**
+ * Reads a response if it is all there and has nothing unusual in it.
+ *
+ * @param size number of bytes that have come
+ * @returns undefined if `ResponseReader` has to read it
+ */
+export type WholeReader = (bytes: Buffer, size: number) => WholeResponse | undefined
 
 /** The connections to one upstream, whatever their protocol. */
 export interface Sender {

@@ -19,10 +19,17 @@ export interface AttemptEvents {
  * get one: what it reports then must not be taken for the next attempt.
  */
 export class Attempt implements ResponseHandler {
+  readonly handler: ResponseHandler
   /** Set once the attempt is abandoned. */
   #gone: (() => void) | undefined
 
-  constructor(private readonly events: AttemptEvents) {}
+  /** @param handler the object that the pool knows, if another one passes its calls on to this */
+  constructor(
+    private readonly events: AttemptEvents,
+    handler?: ResponseHandler,
+  ) {
+    this.handler = handler ?? this
+  }
 
   /** @param gone called when the pool has finished with the attempt */
   abandon(gone: () => void): void {

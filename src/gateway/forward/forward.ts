@@ -1,19 +1,23 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Coding } from '../../config/snapshot/compress.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import type { NoTarget, Target } from '../../upstream/pool/choose.js'
+import type { ResponseHandler } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { Http2Response } from '../listen/http2/stream.js'
+import { PlainRequest } from '../listen/plain/request.js'
 import type { ForwardedExchange } from '../request-lifecycle.js'
 import { breakOff, retrySoon } from '../respond/client-error.js'
 import { PlainResponse } from '../respond/plain-response.js'
 import { sendRefusal } from '../respond/send-error.js'
 import { availableCodings, CompressedBody } from '../transform/compressed-body.js'
 import { chooseCoding } from '../transform/content-encoding.js'
-import type { Trailers } from './attempt.js'
+import type { Attempt, Trailers } from './attempt.js'
 import { createReplayMemory, type ReplayMemory } from './body-buffer.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
+import { type FullForwarding, isPlain, PlainForwarding, type UnderWay } from './plain-forward.js'
 import { createSlowReaders, type ReadPace, type SlowReaders } from './read-pace.js'
 import { errorText } from './upstream-error.js'
 import { type Receiver, Sending, type SendingDeps } from './upstream-exchange.js'
@@ -37,13 +41,19 @@ const SLOW_READER: Refusal = {
 export function forward(deps: ForwardDeps) {
   const replays = deps.replays ?? createReplayMemory(deps.shares)
   const readers = createSlowReaders(deps.shares)
+  const full = (x: Exchange, req: IncomingMessage, res: ServerResponse) =>
+    new Forwarding(deps, replays, readers, x, req, res)
+  const plain = { ...deps, readers, full }
   return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): ForwardedExchange {
-    return new Forwarding(deps, replays, readers, x, req, res)
+    const asked: object = req
+    if (!(asked instanceof PlainRequest)) return full(x, req, res)
+    if (!isPlain(x, asked)) return full(x, asked.asStream(), res)
+    return new PlainForwarding(plain, x, asked, res as object as PlainResponse)
   }
 }
 
 /** Brings the response of an upstream to the client, and makes sure that the exchange ends in time, whatever happens. */
-class Forwarding implements ForwardedExchange, Receiver, ClientEvents, Watched {
+class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
   watchSlot = -1
   readonly #sending: Sending
   /** Set once the client has not taken a piece at once. */
@@ -71,6 +81,20 @@ class Forwarding implements ForwardedExchange, Receiver, ClientEvents, Watched {
     if (this.x.headers.contentLength > this.x.route!.bodyLimit) this.bodyTooLarge()
     else if (this.readers.refuses(this.x)) this.refuse(SLOW_READER)
     else this.#sending.start()
+  }
+
+  // FullForwarding: goes on with what `PlainForwarding` has begun
+
+  follow(found: Target | NoTarget, key: string | undefined, body: Buffer | null): void {
+    this.#sending.follow(found, key, body)
+  }
+
+  adopt(begun: UnderWay, handler: ResponseHandler): Attempt {
+    return this.#sending.adopt(begun, handler)
+  }
+
+  adoptWritten(): void {
+    this.#over = true
   }
 
   // Receiver: events of the upstream side

@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import { give, type Holding, type Shares } from '../../shares.js'
-import type { Asking, Target } from '../../upstream/pool/choose.js'
+import type { Asking, NoTarget, Target } from '../../upstream/pool/choose.js'
 import type { Upstreams } from '../../upstream/pool/pool.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { Sender } from '../../upstream/sender.js'
@@ -20,6 +20,15 @@ export interface AttemptDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly shares: Shares
+}
+
+/** An attempt that is under way. */
+export interface BegunAttempt {
+  readonly target: Target
+  readonly sender: Sender
+  readonly place: Holding | undefined
+  /** `performance.now()` at which it began. */
+  readonly dispatched: number
 }
 
 /** Sends what `UpstreamAttempts` has found an upstream for. */
@@ -88,7 +97,17 @@ export class UpstreamAttempts implements Asking {
   next(failure: Refusal | undefined): void {
     const { service } = this.x.route!
     const key = hashKeyOf(this.x, service)
-    let target = this.#pick(service, key, this.#tried)
+    this.follow(this.#pick(service, key, this.#tried), key, failure)
+  }
+
+  /**
+   * Hands the exchange to an upstream that was picked, or queues it.
+   *
+   * @param found what the pool said
+   */
+  follow(found: Target | NoTarget, key: string | undefined, failure: Refusal | undefined): void {
+    const { service } = this.x.route!
+    let target = found
     // Another one first: an upstream that broke off may do so again. One that could not be reached is not tried twice.
     if (target === 'tried' && this.resends > 0) target = this.#pick(service, key, this.#unreachable)
     if (typeof target !== 'string') this.owner.send(target)
@@ -144,6 +163,17 @@ export class UpstreamAttempts implements Asking {
     else this.sender = deps.upstreams.begun(target, this)
     this.busy = true
     return { path, fields }
+  }
+
+  /** Goes on with an attempt that `PlainForwarding` has begun. */
+  adopt({ target, sender, place, dispatched }: BegunAttempt): void {
+    this.target = target
+    this.sender = sender
+    this.place = place
+    this.busy = true
+    this.dispatched = dispatched
+    this.waitingSince = dispatched
+    this.#began = dispatched
   }
 
   /** Gives a place back that the exchange no longer needs: it goes to the next request. */

@@ -2,16 +2,17 @@ import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import { createBodyDigest } from '../../credentials/body-digest.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
-import type { Target } from '../../upstream/pool/choose.js'
+import type { NoTarget, Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
-import type { Sent } from '../../upstream/sender.js'
+import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import type { Breakable } from '../exchange/faults.js'
 import { failCall, readGrpcStatus } from '../exchange/trace.js'
 import { Attempt, type AttemptEvents, type Trailers } from './attempt.js'
 import type { Replay, ReplayMemory } from './body-buffer.js'
 import type { Copy, Mirror } from './mirror.js'
+import type { UnderWay } from './plain-forward.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
 import { isPaced, UploadPace } from './upload-pace.js'
 import { type AttemptDeps, type AttemptOwner, failureOf, UpstreamAttempts } from './upstream-attempts.js'
@@ -102,6 +103,24 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     }
     this.attempts.next(undefined)
     if (body === null) this.#copy?.send()
+  }
+
+  /** Goes on with a request that `PlainForwarding` has begun, and for which the pool has this. */
+  follow(found: Target | NoTarget, key: string | undefined, body: Buffer | null): void {
+    this.progress = this.deps.watchdog.now()
+    this.#whole = body ?? undefined
+    this.attempts.follow(found, key, undefined)
+  }
+
+  /** Goes on with an attempt that `PlainForwarding` has begun. Returns what takes the calls of its handler from now on. */
+  adopt(begun: UnderWay, handler: ResponseHandler): Attempt {
+    this.progress = begun.progress
+    this.#whole = begun.body ?? undefined
+    this.#sent = begun.sent
+    this.#answering = begun.answering
+    this.attempts.adopt(begun)
+    this.#attempt = new Attempt(this, handler)
+    return this.#attempt
   }
 
   // AttemptOwner: what the attempts ask for
@@ -340,6 +359,6 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     // Stops reading the request. The refusal code then reads its rest, so that the connection ends cleanly.
     this.body?.destroy()
     if (this.#sent !== undefined) this.#sent.abort()
-    else if (this.#attempt !== undefined) this.attempts.sender!.withdraw(this.#attempt)
+    else if (this.#attempt !== undefined) this.attempts.sender!.withdraw(this.#attempt.handler)
   }
 }

@@ -1,7 +1,9 @@
+import { wholeReader } from '../../upstream/http1/whole-response.js'
+import type { WholeReader } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { reportedCost } from '../quota/cost.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders, QUOTA_FIELDS } from '../quota/headers.js'
-import { mapLocations } from '../transform/location.js'
+import { MAPPED_FIELDS, mapLocations, mapsLocations } from '../transform/location.js'
 import { shapeResponse } from '../transform/response-headers.js'
 import { VIA } from './upstream-request.js'
 
@@ -33,7 +35,7 @@ const DROPPED: ReadonlySet<string> = new Set([
 export function clientHeaders(x: Exchange, status: number, raw: readonly string[]): string[] | string {
   if (status > MAX_STATUS) return `the status ${status} is above ${MAX_STATUS}`
   if (raw.length > MAX_RESPONSE_FIELDS * 2) return `more than ${MAX_RESPONSE_FIELDS} response fields`
-  const { costHeader, shape, quotaOf } = x.route!
+  const { costHeader, shape } = x.route!
   const { decision } = x
   const quota = claimsQuota(decision)
   if (costHeader !== undefined) x.toldCost = reportedCost(raw, costHeader)
@@ -41,8 +43,19 @@ export function clientHeaders(x: Exchange, status: number, raw: readonly string[
   if (fields === undefined) return 'a transfer coding that the gateway did not ask for'
   mapLocations(fields, x)
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
-  if (quota) pushQuotaHeaders(out, x.policy!, decision)
-  else pushDecidedBy(out, quotaOf, decision)
+  pushQuota(out, x)
+  return out
+}
+
+function pushQuota(out: string[], { policy, decision, route }: Exchange): void {
+  if (claimsQuota(decision)) pushQuotaHeaders(out, policy!, decision)
+  else pushDecidedBy(out, route!.quotaOf, decision)
+}
+
+/** Returns what the gateway adds to a response that `wholeReaderOf` has read. */
+export function ownFields(x: Exchange): string[] {
+  const out = ['Via', VIA, 'X-Request-Id', x.requestId]
+  pushQuota(out, x)
   return out
 }
 
@@ -92,6 +105,17 @@ function endToEnd(
   }
   out.push('Via', via, 'X-Request-Id', requestId)
   return out
+}
+
+const readUnmapped = wholeReader([...DROPPED, ...QUOTA_FIELDS, 'via'])
+const readMapped = wholeReader([...DROPPED, ...QUOTA_FIELDS, 'via', ...MAPPED_FIELDS])
+
+/**
+ * Returns the reader of whole responses to this request. It leaves those to the other reader of which the client gets more
+ * or less than the upstream has sent, besides what `ownFields` adds.
+ */
+export function wholeReaderOf(x: Exchange): WholeReader {
+  return mapsLocations(x) ? readMapped : readUnmapped
 }
 
 /** Returns whether a response ends with its head, whatever the head says of a body (RFC 9112 §6.3). */

@@ -133,13 +133,15 @@ export class PlainResponse extends EventEmitter {
   }
 
   /**
-   * Sets the head from header lines that are not checked. For the gateway's own fields, which include the body's length and
-   * none about the connection.
+   * Sets the head from lines that are not checked, each with its CR LF. They include the body's length, and nothing about
+   * the connection.
+   *
+   * @param start the status line, perhaps with fields behind it
+   * @param dated the lines include a Date
    */
-  sayHead(status: number, lines: string): void {
-    this.#head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}Date: ${httpDate()}\r\n${
-      this.shouldKeepAlive ? this.carrier.keepAlive : 'Connection: close\r\n'
-    }\r\n`
+  sayHead(status: number, start: string, lines: string, dated: boolean): void {
+    const date = dated ? NOTHING : `Date: ${httpDate()}\r\n`
+    this.#head = `${start}${lines}${date}${this.shouldKeepAlive ? this.carrier.keepAlive : 'Connection: close\r\n'}\r\n`
     this.statusCode = status
     this.headersSent = true
     this.#hasBody = this.req.method !== 'HEAD'

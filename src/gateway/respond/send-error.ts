@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import { PROBLEM_JSON, type PreparedRefusal, problemBody, type Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
@@ -73,7 +73,9 @@ function sendPrepared(x: Exchange, res: PlainResponse, status: number, prepared:
   const bytes = prepared.bytes + requestId.length + 3
   res.sayHead(
     status,
-    `${PROBLEM_FIELD}Content-Length: ${bytes}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n${prepared.lines}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${PROBLEM_FIELD}Content-Length: ${bytes}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n`,
+    prepared.lines,
+    false,
   )
   x.bytesOut = x.method === 'HEAD' ? 0 : bytes
   sendThisTurn(res as unknown as ServerResponse, `${prepared.body}"${requestId}"}`)

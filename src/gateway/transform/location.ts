@@ -17,10 +17,8 @@ interface Mapping {
  * @param fields headers of the response, changed in place
  */
 export function mapLocations(fields: string[], x: Exchange): void {
-  const { stripPrefix, rewriteLocation } = x.route!
-  const { basePath } = x.upstream!
-  if (!rewriteLocation || (stripPrefix === '' && basePath === '')) return
-  const mapping = { base: basePath, prefix: stripPrefix }
+  if (!mapsLocations(x)) return
+  const mapping = { base: x.upstream!.basePath, prefix: x.route!.stripPrefix }
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
     if (name.length !== 8 && name.length !== 10 && name.length !== 16) continue
@@ -34,6 +32,14 @@ export function mapLocations(fields: string[], x: Exchange): void {
         break
     }
   }
+}
+
+/** Lower-case headers that `mapLocations` may change. */
+export const MAPPED_FIELDS = ['location', 'content-location', 'set-cookie']
+
+/** Returns whether paths of the upstream differ from those of the route. */
+export function mapsLocations({ route, upstream }: Exchange): boolean {
+  return route!.rewriteLocation && (route!.stripPrefix !== '' || upstream!.basePath !== '')
 }
 
 const TARGET = /^(?:(https?):)?\/\/([^/?#]*)(.*)$/i

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { SocketReader } from '../connector.js'
-import { coded } from '../sender.js'
+import { coded, type WholeResponse } from '../sender.js'
 import { ReadBuffers } from './buffers.js'
 import type { Head } from './head.js'
 import { type ReaderEvents, ResponseReader } from './reader.js'
@@ -113,6 +113,12 @@ export class Http1Connection implements ReaderEvents, SocketReader {
       this.#lost(undefined)
       return false
     }
+    const whole = this.#reader.fresh ? this.#current.handler.readWhole?.(bytes, size) : undefined
+    if (whole !== undefined) {
+      this.#reader.skip(whole.idleSeconds)
+      this.#complete(true, whole)
+      return true
+    }
     try {
       const end = this.#reader.read(bytes, size)
       if (this.#reader.ended) this.#complete(end === size)
@@ -205,8 +211,9 @@ export class Http1Connection implements ReaderEvents, SocketReader {
    * Handles a complete response.
    *
    * @param clean true if no bytes came after the response
+   * @param whole the response, if the handler has not had its parts
    */
-  #complete(clean: boolean): void {
+  #complete(clean: boolean, whole?: WholeResponse): void {
     // A client that aborts during this read has already been informed.
     if (this.#current === undefined) return
     const sent = this.#upload === undefined || this.#upload.ended
@@ -221,7 +228,8 @@ export class Http1Connection implements ReaderEvents, SocketReader {
       this.owner.lost(this)
     }
     try {
-      handler.onComplete(this.#reader.trailers)
+      if (whole === undefined) handler.onComplete(this.#reader.trailers)
+      else handler.onWhole!(whole)
     } catch (error) {
       handler.onError(error as Error)
     }

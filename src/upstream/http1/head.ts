@@ -60,8 +60,7 @@ export function readHead(text: string, end: number): Head | string {
           const value = fields[i + 1]!.toLowerCase()
           connection = connection === undefined ? value : `${connection},${value}`
         } else if (lower === 'keep-alive') {
-          const said = /timeout=(\d{1,9})/.exec(fields[i + 1]!)
-          if (said !== null) idleSeconds = Number(said[1])
+          idleSeconds = idleSecondsOf(fields[i + 1]!) ?? idleSeconds
         }
         break
       }
@@ -92,6 +91,12 @@ export function readHead(text: string, end: number): Head | string {
     keepAlive: keeps(connection, minor),
     idleSeconds,
   }
+}
+
+/** Returns the seconds after which the upstream closes an idle connection, from the value of its Keep-Alive. */
+export function idleSecondsOf(keepAlive: string): number | undefined {
+  const said = /timeout=(\d{1,9})/.exec(keepAlive)
+  return said === null ? undefined : Number(said[1])
 }
 
 /** Removes the headers that frame the body: when they contradict each other, none can be trusted. */

@@ -69,6 +69,19 @@ export class ResponseReader {
     this.trailers = null
   }
 
+  /** Returns true if the next byte is the first of a response. */
+  get fresh(): boolean {
+    return this.#at === At.Head && this.#text === '' && this.#blank === 0
+  }
+
+  /** Notes that a response was read elsewhere, as a whole. */
+  skip(idleSeconds: number): void {
+    this.#at = At.Nothing
+    this.ended = true
+    this.keepAlive = true
+    this.idleSeconds = idleSeconds
+  }
+
   /**
    * Reads bytes. May write into them.
    *

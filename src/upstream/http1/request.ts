@@ -52,14 +52,14 @@ export function isLast({ method, body, last }: SenderRequest): boolean {
  * @throws for a request that would be read in another way than meant: nothing from a client may get this far
  */
 export function headOf(request: SenderRequest): string {
-  const { method, path, fields, body } = request
+  const { method, path, fields, body, clean } = request
   if (!TOKEN.test(method) || NO_PATH.test(path))
     throw coded('UPSTREAM_UNSENDABLE', 'the request line is malformed')
   let head = `${method} ${path} HTTP/1.1\r\n${isLast(request) ? 'connection: close\r\n' : 'connection: keep-alive\r\n'}`
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
     const value = fields[i + 1]!
-    if (!TOKEN.test(name) || NO_VALUE.test(value))
+    if (clean !== true && (!TOKEN.test(name) || NO_VALUE.test(value)))
       throw coded('UPSTREAM_UNSENDABLE', `the field ${name} is malformed`)
     head += `${name}: ${value}\r\n`
   }

@@ -6,7 +6,7 @@ import { endGently } from '../../respond/client-error.js'
 import { type Carrier, PlainResponse } from '../../respond/plain-response.js'
 import { sendWaiting } from '../../respond/write-batch.js'
 import { readPlainHead } from './head.js'
-import { plainRequest } from './request.js'
+import { PlainRequest } from './request.js'
 
 export interface PlainListening {
   readonly settings: Config['server']
@@ -138,7 +138,7 @@ export function createPlainConnections({
         return
       }
       this.#asked = true
-      const req = plainRequest(head, this.socket)
+      const req = new PlainRequest(head, this.socket) as unknown as IncomingMessage
       const res = new PlainResponse(this, req)
       this.#current = res
       accept(req, res as unknown as ServerResponse)
