@@ -12,6 +12,7 @@ import { responses } from './responses.js'
 import { evilDatabases, evilReplies, evilStores } from './stores.js'
 import type { Target } from './target.js'
 import { tokens } from './tokens.js'
+import { wholeResponses } from './whole-responses.js'
 
 export const TARGETS: readonly Target[] = [
   config,
@@ -26,6 +27,7 @@ export const TARGETS: readonly Target[] = [
   requests,
   http2,
   responses,
+  wholeResponses,
   http1Backends,
   http2Backends,
   upgradeBackends,

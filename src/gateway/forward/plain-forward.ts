@@ -54,7 +54,7 @@ const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PATCH'])
 
 /** Returns whether `PlainForwarding` may begin this request: nobody wants to see or change its parts. */
 export function isPlain(x: Exchange, { body }: PlainRequest): boolean {
-  if (!x.snapshot.config.server.plain_path) return false
+  if (!x.snapshot.config.server.plain_path.responses) return false
   const { shape, mirror, costHeader, bodyLimit } = x.route!
   if (shape !== undefined || mirror !== undefined || costHeader !== undefined) return false
   if (x.bodyDigest !== undefined || x.trace?.recording !== undefined) return false
