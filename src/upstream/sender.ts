@@ -91,11 +91,13 @@ export interface ResponseHandler {
 /** A response that came whole in one read, in parts that can be sent on as they are. */
 export interface WholeResponse {
   readonly status: number
-  /** Status line and field lines as they came, each with its CR LF; without those about the connection. */
+  /** Status line and field lines as they came, each with its CR LF; without those about the connection and chunks. */
   readonly head: string
   /** True if the head has a Date. */
   readonly dated: boolean
-  /** The body, one character per byte. */
+  /** True if the body came in chunks. */
+  readonly chunked: boolean
+  /** The body without them, one character per byte. */
   readonly body: string
   /** As in a head. */
   readonly idleSeconds: number

@@ -59,6 +59,7 @@ const field = fc.oneof(
 )
 const TOKENS = [
   ...['\r\n', '\r', '\n', '\r\n\r\n', ' ', '\t', '\0', ':', ',', '\x7f', '\xff', '0', '5'],
+  ...['0\r\n\r\n', '5\r\n', ';x', 'A', 'X: y\r\n'],
   ...['HTTP/1.1 ', 'HTTP/1.0 ', '100 Continue\r\n\r\n', '204 No', '304 Not', '199', '600', '20', '2000'],
   ...[
     'Content-Length: 5\r\n',
@@ -84,11 +85,19 @@ const text = mutated(
       before: fc.array(field, { maxLength: 3 }),
       body: fc.constantFrom('hello', '', '\r\n\r\nx', '\x00\xff\x80', '{"a":1}'),
       after: fc.array(field, { maxLength: 2 }),
-      framed: fc.constantFrom(true, true, true, true, false),
+      framed: fc.constantFrom('length', 'length', 'length', 'chunk', 'chunks', 'none'),
     })
     .map(({ status, before, body, after, framed }) => {
-      const framing = framed ? [`Content-Length: ${body.length}`] : []
+      const framing = {
+        length: [`Content-Length: ${body.length}`],
+        chunk: ['Transfer-Encoding: chunked'],
+        chunks: ['transfer-encoding: chunked'],
+        none: [],
+      }[framed]
       const lines = [...before, ...framing, ...after].map((field) => `${field}\r\n`).join('')
+      const chunk = (data: string) => (data === '' ? '' : `${data.length.toString(16)}\r\n${data}\r\n`)
+      const chunks = framed === 'chunk' ? chunk(body) : [...body].map(chunk).join('')
+      if (framed.startsWith('chunk')) return `HTTP/1.1 ${status}\r\n${lines}\r\n${chunks}0\r\n\r\n`
       return `HTTP/1.1 ${status}\r\n${lines}\r\n${body}`
     }),
   TOKENS,
@@ -112,11 +121,11 @@ function readFully(bytes: Buffer) {
   reader.expect(false)
   const end = reader.read(Buffer.from(bytes), bytes.length)
   must(reader.ended && end === bytes.length, 'the full reader waits for more, or has some left')
-  const { keepAlive, idleSeconds } = reader
-  return { ...head!, body, keepAlive, idleSeconds }
+  const { keepAlive, idleSeconds, trailers } = reader
+  return { ...head!, body, keepAlive, idleSeconds, trailers }
 }
 
-const HOP = new Set(['connection', 'keep-alive'])
+const HOP = new Set(['connection', 'keep-alive', 'transfer-encoding'])
 
 function withoutHop(fields: readonly string[]): string[] {
   return fields.filter((_, i) => !HOP.has(fields[i - (i % 2)]!.toLowerCase()))
@@ -157,6 +166,10 @@ export const wholeResponses: Target = {
         const lines = kept.map((part, i) => (i % 2 === 0 ? `${part}: ` : `${part}\r\n`)).join('')
         same(found.head, `HTTP/1.1 ${full.status} ${full.reason}\r\n${lines}`)
         const names = kept.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
+        const chunked = full.fields.some(
+          (name, i) => i % 2 === 0 && name.toLowerCase() === 'transfer-encoding',
+        )
+        same([found.chunked, full.trailers], [chunked, null])
         same(found.dated, names.includes('date'))
         must(!SEEN_ONE_BY_ONE.some((name) => names.includes(name)), 'a field that has to be seen')
       }

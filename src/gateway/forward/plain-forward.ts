@@ -167,7 +167,7 @@ export class PlainForwarding
     }
   }
 
-  #respond({ status, head, dated, body }: WholeResponse): void {
+  #respond({ status, head, dated, chunked, body }: WholeResponse): void {
     const { x, deps, res } = this
     const { pass } = x
     deps.upstreams.answered(this.target)
@@ -183,7 +183,7 @@ export class PlainForwarding
     const own = ownFields(x)
     let lines = ''
     for (let i = 0; i < own.length; i += 2) lines += `${own[i]!}: ${own[i + 1]!}\r\n`
-    res.sayHead(status, head, lines, dated)
+    res.sayHead(status, head, lines, dated, chunked)
     sendThisTurn(res as unknown as ServerResponse, body)
   }
 

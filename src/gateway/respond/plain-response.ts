@@ -18,6 +18,7 @@ const NAME = /^[\w!#$%&'*+.^`|~-]+$/
 /** Bytes that a field value may not hold: the control characters, as in Node. */
 const NOT_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 const NOTHING = ''
+const CHUNKED = 'Transfer-Encoding: chunked\r\n\r\n'
 
 /**
  * Implements, on a bare socket, the parts of Node's response that forwarding and responding use. Every member means what it
@@ -124,7 +125,7 @@ export class PlainResponse extends EventEmitter {
     if (!dated) head += `Date: ${httpDate()}\r\n`
     if (closing) this.shouldKeepAlive = false
     if (!said) head += closing ? 'Connection: close\r\n' : this.carrier.keepAlive
-    this.#head = `${head}${chunked ? 'Transfer-Encoding: chunked\r\n\r\n' : '\r\n'}`
+    this.#head = `${head}${chunked ? CHUNKED : '\r\n'}`
     this.statusCode = status
     this.headersSent = true
     this.chunkedEncoding = chunked
@@ -133,17 +134,19 @@ export class PlainResponse extends EventEmitter {
   }
 
   /**
-   * Sets the head from lines that are not checked, each with its CR LF. They include the body's length, and nothing about
-   * the connection.
+   * Sets the head from lines that are not checked, each with its CR LF. They say nothing about the connection.
    *
    * @param start the status line, perhaps with fields behind it
    * @param dated the lines include a Date
+   * @param chunked the lines include no length, and there is a body
    */
-  sayHead(status: number, start: string, lines: string, dated: boolean): void {
+  sayHead(status: number, start: string, lines: string, dated = false, chunked = false): void {
     const date = dated ? NOTHING : `Date: ${httpDate()}\r\n`
-    this.#head = `${start}${lines}${date}${this.shouldKeepAlive ? this.carrier.keepAlive : 'Connection: close\r\n'}\r\n`
+    const connection = this.shouldKeepAlive ? this.carrier.keepAlive : 'Connection: close\r\n'
+    this.#head = `${start}${lines}${date}${connection}${chunked ? CHUNKED : '\r\n'}`
     this.statusCode = status
     this.headersSent = true
+    this.chunkedEncoding = chunked
     this.#hasBody = this.req.method !== 'HEAD'
   }
 

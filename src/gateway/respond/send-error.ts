@@ -75,7 +75,6 @@ function sendPrepared(x: Exchange, res: PlainResponse, status: number, prepared:
     status,
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${PROBLEM_FIELD}Content-Length: ${bytes}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n`,
     prepared.lines,
-    false,
   )
   x.bytesOut = x.method === 'HEAD' ? 0 : bytes
   sendThisTurn(res as unknown as ServerResponse, `${prepared.body}"${requestId}"}`)

@@ -23,9 +23,9 @@ const REASON = 13
 const LENGTH = /^(?:0|[1-9][0-9]{0,4})$/
 
 /** Fields that this reader itself understands. */
-const OWN = ['content-length', 'date', 'connection', 'keep-alive']
-/** Fields that frame the body, or belong to the hop in another way (RFC 9110 §7.6.1). */
-const HOP = ['transfer-encoding', 'trailer', 'te', 'upgrade', 'proxy-connection', 'proxy-authenticate']
+const OWN = ['content-length', 'transfer-encoding', 'date', 'connection', 'keep-alive']
+/** Other fields that belong to the hop (RFC 9110 §7.6.1). */
+const HOP = ['trailer', 'te', 'upgrade', 'proxy-connection', 'proxy-authenticate']
 
 const SLOTS = 1_024
 
@@ -35,8 +35,8 @@ function hashed(hash: number, byte: number): number {
 }
 
 /**
- * Creates a reader for the ordinary response: one Content-Length, all of the body there and nothing behind it, usual
- * characters, a connection that stays open. It never refuses anything: whatever else comes, the other reader judges.
+ * Creates a reader for the ordinary response: one Content-Length or chunks without extensions and trailers, all of the body
+ * there and nothing behind it, usual characters, a connection that stays open. It never refuses anything: whatever else comes, the other reader judges.
  *
  * @param others lower-case names of fields that the caller has to see one by one: a response with one of them is not
  *   read here
@@ -63,6 +63,7 @@ export function wholeReader(others: Iterable<string>): WholeReader {
     let head = ''
     let from = 0
     let length = -1
+    let chunked = false
     let dated = false
     let idleSeconds = -1
     // What lies behind `size` is from an earlier read. The body's length is compared with it at the end.
@@ -92,6 +93,12 @@ export function wholeReader(others: Iterable<string>): WholeReader {
           length = Number(value)
           break
         }
+        case 'transfer-encoding':
+          if (chunked || text.slice(start, i - 2) !== 'chunked') return undefined
+          chunked = true
+          head += text.slice(from, line)
+          from = i
+          break
         case 'date':
           dated = true
           break
@@ -111,9 +118,29 @@ export function wholeReader(others: Iterable<string>): WholeReader {
           if (special.has(name)) return undefined
       }
     }
-    const body = i + 2
-    if (bytes[i + 1] !== LF || length < 0 || body + length !== size) return undefined
-    return { status, head: head + text.slice(from, i), dated, body: text.slice(body), idleSeconds }
+    if (bytes[i + 1] !== LF || chunked === length >= 0) return undefined
+    const body = chunked ? unchunked(text, i + 2) : i + 2 + length === size ? text.slice(i + 2) : undefined
+    if (body === undefined) return undefined
+    return { status, head: head + text.slice(from, i), dated, chunked, body, idleSeconds }
+  }
+}
+
+const CHUNK_SIZE = /^[0-9A-Fa-f]{1,4}$/
+
+/** Returns the data of chunks that fill the text to its end (RFC 9112 §7.1); undefined if anything else is in it. */
+function unchunked(text: string, from: number): string | undefined {
+  let data = ''
+  let at = from
+  for (;;) {
+    const lineEnd = text.indexOf('\r\n', at)
+    const digits = text.slice(at, lineEnd)
+    if (lineEnd < 0 || !CHUNK_SIZE.test(digits)) return undefined
+    const size = Number.parseInt(digits, 16)
+    at = lineEnd + 2
+    if (!text.startsWith('\r\n', at + size)) return undefined
+    if (size === 0) return at + 2 === text.length ? data : undefined
+    data += text.slice(at, at + size)
+    at += size + 2
   }
 }
 

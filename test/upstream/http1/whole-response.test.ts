@@ -15,6 +15,7 @@ t.test('an ordinary response is read as a whole, without what concerns the conne
       status: 200,
       head: 'HTTP/1.1 200 OK\r\nServer: x\r\nDate: now\r\nContent-Length: 5\r\n',
       dated: true,
+      chunked: false,
       body: 'hello',
       idleSeconds: 5,
     },
@@ -24,6 +25,35 @@ t.test('an ordinary response is read as a whole, without what concerns the conne
     dated: false,
     body: '',
   })
+})
+
+t.test('a response in chunks that are all there is read as a whole', async (t) => {
+  const chunked = (body: string) => read(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${body}`)
+  t.strictSame(chunked('5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n'), {
+    status: 200,
+    head: 'HTTP/1.1 200 OK\r\n',
+    dated: false,
+    chunked: true,
+    body: 'hello!',
+    idleSeconds: -1,
+  })
+  t.match(chunked('0\r\n\r\n'), { body: '' })
+  for (const body of [
+    ...['', '5\r\nhello\r\n', '5\r\nhello\r\n0\r\n', '5\r\nhello\r\n0\r\n\r\nx', '6\r\nhello\r\n0\r\n\r\n'],
+    ...[
+      '5;x\r\nhello\r\n0\r\n\r\n',
+      '5 \r\nhello\r\n0\r\n\r\n',
+      '5\nhello\r\n0\r\n\r\n',
+      '-5\r\nhello\r\n0\r\n\r\n',
+    ],
+    ...[
+      '5\r\nhello\r\n0\r\nX: y\r\n\r\n',
+      '\r\n',
+      '0x5\r\nhello\r\n0\r\n\r\n',
+      '00005\r\nhello\r\n0\r\n\r\n',
+    ],
+  ])
+    t.equal(chunked(body), undefined, JSON.stringify(body))
 })
 
 t.test('a response with anything unusual is left to the full reader', async (t) => {
