@@ -13,7 +13,7 @@ import { limitExtensions } from './listen/chunk-extensions.js'
 import { currentExchange, isClosing, parserFailed } from './listen/connection.js'
 import type { Http2Request, Http2Response } from './listen/http2/stream.js'
 import { readNoMore } from './listen/pipeline.js'
-import { type Lifecycle, RequestLifecycle, type Stage } from './request-lifecycle.js'
+import { type Lifecycle, outcomeOf, RequestLifecycle, type Stage } from './request-lifecycle.js'
 import { peerOf, refuseSocket } from './respond/client-error.js'
 import { isOut, sendWaiting } from './respond/write-batch.js'
 import type { Upgrades } from './websocket/upgrades.js'
@@ -115,7 +115,7 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
     for (const stage of handshake) {
       // The client has left, and the exchange is recorded: nothing may be reserved for it any more.
       if (x.over) return undefined
-      const refusal = await stage(x)
+      const refusal = await outcomeOf(stage, x)
       if (refusal !== undefined) return way.refusing(x, refusal)
     }
     return undefined

@@ -43,7 +43,7 @@ export type GatewayDeps = IdentifyDeps &
   Pick<AcceptDeps, 'snapshot' | 'tracing'> &
   Omit<ForwardDeps, 'mirror' | 'shares'> &
   Pick<EdgeDeps, 'clock'> & {
-    readonly limiter: Pick<Limiter, 'take' | 'settle' | 'preview'>
+    readonly limiter: Pick<Limiter, 'decide' | 'settle' | 'preview'>
     readonly assignments: Pick<TierAssignments, 'get'>
     /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
     readonly tierSources?: Pick<OpenTierSources, 'sources'>
@@ -127,8 +127,8 @@ function stillLetIn(
   bans: Bans,
   metrics: GatewayDeps['metrics'],
 ): Stage<Refusal | undefined> {
-  return (x) => {
-    const found = identify(x)
+  return (x, later) => {
+    const found = identify(x, later)
     return found instanceof Promise ? found.then((refusal) => refusal ?? denyBanned(x, bans, metrics)) : found
   }
 }

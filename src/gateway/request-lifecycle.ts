@@ -10,7 +10,27 @@ import { sendRefusal } from './respond/send-error.js'
 import { type Answer, sendAnswer } from './respond/send-response.js'
 
 type StageOutcome = Refusal | Answer | undefined
-export type Stage<O = StageOutcome> = (x: Exchange) => O | Promise<O>
+
+/** Returned by a stage that will continue the exchange through its `Later`. */
+export const WAITING = Symbol('waiting')
+
+/** Continues an exchange after a stage that returned WAITING, by one call of one of these. Neither throws. */
+export interface Later<O = StageOutcome> {
+  proceed(outcome: O): void
+  /** Ends the exchange, and nothing else, after an error. */
+  broken(error: unknown): void
+}
+
+/** One step of a request. If it has to wait, it returns a promise, or WAITING, which costs less. */
+export type Stage<O = StageOutcome> = (x: Exchange, later: Later<O>) => O | Promise<O> | typeof WAITING
+
+/** Returns the outcome of a stage as a promise. */
+export function outcomeOf<O>(stage: Stage<O>, x: Exchange): Promise<O> {
+  return new Promise((resolve, reject) => {
+    const outcome = stage(x, { proceed: resolve, broken: reject })
+    if (outcome !== WAITING) resolve(outcome)
+  })
+}
 
 /** A forwarded exchange, as the code that accepted it sees it. */
 export interface ForwardedExchange {
@@ -38,10 +58,12 @@ export interface Lifecycle {
 }
 
 /** One accepted request, from the first stage until its response is closed. */
-export class RequestLifecycle implements Accepted, Breakable, Watched {
+export class RequestLifecycle implements Accepted, Breakable, Later, Watched {
   underWay: ForwardedExchange | undefined
   watchSlot = -1
   #closed = false
+  /** Index of the next stage. */
+  #next = 0
   /** For a response of the gateway's own: bytes that the client has not taken, and since when it has taken none. */
   #untaken = 0
   #untakenSince = 0
@@ -65,25 +87,26 @@ export class RequestLifecycle implements Accepted, Breakable, Watched {
     // A response behind another one on its connection has no socket yet, and Node does not tell it when the connection
     // ends.
     if (this.res.socket === null) waitBehind(socket, this.#onClose)
-    if (refused === undefined) this.run(0)
+    if (refused === undefined) this.#run()
     else this.refuse(refused)
   }
 
-  /** Runs the stages from the given one on, and continues by itself when a stage has to wait. */
-  run(from: number): void {
+  /** Runs the stages that are left. One that has to wait calls `proceed`. */
+  #run(): void {
     const { stages, send } = this.way
     try {
-      for (let i = from; i < stages.length; i++) {
-        const answer = stages[i]!(this.x)
-        if (answer === undefined) continue
-        if (answer instanceof Promise) {
-          answer.then(
-            (outcome) => this.proceed(outcome, i + 1),
+      while (this.#next < stages.length) {
+        const outcome = stages[this.#next++]!(this.x, this)
+        if (outcome === undefined) continue
+        if (outcome === WAITING) return
+        if (outcome instanceof Promise) {
+          outcome.then(
+            (later) => this.proceed(later),
             (error) => this.broken(error),
           )
           return
         }
-        this.answer(answer)
+        this.answer(outcome)
         return
       }
       this.underWay = send(this.x, this.req, this.res)
@@ -93,11 +116,11 @@ export class RequestLifecycle implements Accepted, Breakable, Watched {
     }
   }
 
-  proceed(outcome: StageOutcome, next: number): void {
+  proceed(outcome: StageOutcome): void {
     // The client may have left while the gateway waited for the store.
     if (this.#closed) return
     if (outcome === undefined) {
-      this.run(next)
+      this.#run()
       return
     }
     try {

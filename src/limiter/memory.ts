@@ -2,7 +2,7 @@ import type { LimitGroup } from '../config/snapshot/policy.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { consumerKeys, keyOf, keysOf } from './counter-keys.js'
 import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom, usageOf } from './decide.js'
-import type { Asking, Charge, DecidedBy, Decision, DegradedReason, Limiter, Slot } from './limiter.js'
+import type { Asking, Charge, DecidedBy, Decision, DegradedReason, Limiter, Slot, Taking } from './limiter.js'
 
 export interface MemoryLimiterOptions {
   /** Maximum number of keys. Beyond it, a key without recent use is forgotten. */
@@ -16,6 +16,7 @@ export interface MemoryLimiterOptions {
 /** Limiter with what the degraded mode `local` needs in addition: decisions at once, labelled by the caller. */
 export interface MemoryLimiter extends Limiter {
   take(...asking: Asking): Decision
+  decide(taking: Taking): Decision
   takeAs(decidedBy: DecidedBy, reason: DegradedReason | undefined, ...asking: Asking): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
   /** Returns true if anything is to be claimed. */
@@ -136,6 +137,8 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
 
   return {
     take: (service, policy, consumer, cost, levels) =>
+      takeAs('store', undefined, service, policy, consumer, cost, levels),
+    decide: ({ service, policy, consumer, cost, levels }) =>
       takeAs('store', undefined, service, policy, consumer, cost, levels),
     takeAs,
     settle(charge, quota, slot) {

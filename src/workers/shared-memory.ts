@@ -6,8 +6,9 @@ import type { LastUsed } from '../fleet/last-used.js'
 import { createStore, type Store } from '../fleet/open-store.js'
 import { decideDegraded } from '../limiter/degraded.js'
 import { countersThatFit } from '../limiter/heap-room.js'
-import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
+import type { Charge, Levels, Limiter, Slot, Taking } from '../limiter/limiter.js'
 import { createLocal } from '../limiter/local.js'
+import { deliver, promised } from '../limiter/taking.js'
 import { type Log, throttledWarning } from '../log-throttle.js'
 import type { Channel } from './channel.js'
 import type { CountSubject, OfPrimary, Take } from './messages.js'
@@ -30,8 +31,7 @@ export interface SharedMemoryOptions {
 
 interface Asked {
   readonly take: Take
-  readonly degraded: () => Decision
-  readonly resolve: (decision: Decision) => void
+  readonly taking: Taking
 }
 
 /** Ms for which the store counts as lost after it did not respond. */
@@ -70,22 +70,26 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
         batch.map(({ take }) => take),
         settings.timeout,
       )
-      for (const [i, { resolve }] of batch.entries()) resolve(decisions[i]!)
+      for (const [i, { taking }] of batch.entries()) deliver(taking, decisions[i]!, warn)
     } catch (error) {
       lostAt = performance.now()
       warn({ error: (error as Error).message }, 'the primary, which counts for all workers, does not answer')
-      for (const { resolve, degraded } of batch) resolve(degraded())
+      for (const { taking } of batch) {
+        const { service, policy, consumer, cost, levels } = taking
+        deliver(taking, decideDegraded(local, 'timeout', service, policy, consumer, cost, levels), warn)
+      }
     }
   }
 
+  function decide(taking: Taking): undefined {
+    const { service, policy, consumer, cost, levels } = taking
+    const take = { ...whose(service, policy, consumer, levels), cost }
+    if (asked.push({ take, taking }) === 1) setImmediate(flush)
+  }
+
   const limiter: Limiter = {
-    take(service, policy, consumer, cost, levels) {
-      return new Promise((resolve) => {
-        const degraded = () => decideDegraded(local, 'timeout', service, policy, consumer, cost, levels)
-        const take = { ...whose(service, policy, consumer, levels), cost }
-        if (asked.push({ take, degraded, resolve }) === 1) setImmediate(flush)
-      })
-    },
+    take: promised(decide),
+    decide,
     async settle(charge: Charge, quota: number, slot: Slot) {
       if (charge.decidedBy === 'local') return local.settle(charge, quota, slot)
       const { service, policy, consumer, levels, cost, at, slotAt, decidedBy } = charge

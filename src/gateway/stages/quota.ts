@@ -11,9 +11,10 @@ import type { Charges } from '../quota/charges.js'
 import { costOf } from '../quota/cost.js'
 import { denial } from '../quota/denial.js'
 import { claimsQuota } from '../quota/headers.js'
+import { type Later, WAITING } from '../request-lifecycle.js'
 
 export interface QuotaDeps {
-  readonly limiter: Pick<Limiter, 'take' | 'preview'>
+  readonly limiter: Pick<Limiter, 'decide' | 'preview'>
   readonly amounts: Pick<Amounts, 'policyFor'>
   readonly charges: Pick<Charges, 'hold'>
   readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
@@ -44,14 +45,20 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
    * refuses nothing.
    */
   function tryOut(x: Exchange, candidate: Policy, cost: number, levels: Levels | undefined): void {
-    const settle = (decision: Decision): void => {
+    const decided = (decision: Decision): void => {
       if (claimsQuota(decision)) metrics.candidate(x, decision)
       hold(x, candidate, cost, levels, decision)
     }
-    const taken = limiter.take(x.route!.quotaOf, candidate, x.consumer!, cost, levels)
-    // A failure of the trial must not end the process.
-    if (taken instanceof Promise) taken.then(settle, () => {})
-    else settle(taken)
+    const { quotaOf: service } = x.route!
+    const decision = limiter.decide({
+      service,
+      policy: candidate,
+      consumer: x.consumer!,
+      cost,
+      levels,
+      decided,
+    })
+    if (decision !== undefined) decided(decision)
   }
 
   /**
@@ -66,7 +73,10 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
     limiter.preview(x.route!.quotaOf, policy, x.consumer!, cost, levels).then(keep, () => {})
   }
 
-  return function takeQuota(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
+  return function takeQuota(
+    x: Exchange,
+    later: Later<Refusal | undefined>,
+  ): Refusal | undefined | typeof WAITING {
     const route = x.route!
     const ofTier = route.quotaOf.policies[x.tier]
     if (ofTier === undefined) return undefined
@@ -91,8 +101,24 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
     if (x.sampled) look(x, policy, cost, levels)
     // In the same turn, so that both go to the store together.
     if (policy.candidate !== undefined) tryOut(x, policy.candidate, cost, levels)
-    const taken = limiter.take(route.quotaOf, policy, x.consumer!, cost, levels)
-    return taken instanceof Promise ? taken.then(settle) : settle(taken)
+    const decision = limiter.decide({
+      service: route.quotaOf,
+      policy,
+      consumer: x.consumer!,
+      cost,
+      levels,
+      decided(late) {
+        let refusal: Refusal | undefined
+        try {
+          refusal = settle(late)
+        } catch (error) {
+          later.broken(error)
+          return
+        }
+        later.proceed(refusal)
+      },
+    })
+    return decision === undefined ? WAITING : settle(decision)
   }
 }
 

@@ -6,9 +6,10 @@ import { previewFrom, usageFrom, usageOf } from '../decide.js'
 import { decideDegraded, previewDegraded } from '../degraded.js'
 import { createDenials } from '../denial-cache.js'
 import { slotOfKey } from '../key.js'
-import type { Asking, Decision, DegradedReason, Limiter } from '../limiter.js'
+import type { Decision, DegradedReason, Limiter, Taking } from '../limiter.js'
 import { createLocal } from '../local.js'
 import { createOutage, type LossReason } from '../outage.js'
+import { deliver, promised } from '../taking.js'
 import { type Group, groupBySlot, renumbered, takeInTurn } from './cross-slot-take.js'
 import { decodeCounts } from './decode-counts.js'
 import type { Shard } from './node.js'
@@ -125,50 +126,49 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     } else if (!isUp) outage.lost(reason)
   }
 
-  function degrade(reason: DegradedReason, ...asking: Asking): Decision {
-    const [service] = asking
+  function degrade(reason: DegradedReason, taking: Taking): Decision {
+    const { service, policy, consumer, cost, levels } = taking
     warn({ service: service.name, mode: service.onFailure, reason }, 'decided without the store')
-    const decision = decideDegraded(local, reason, ...asking)
+    const decision = decideDegraded(local, reason, service, policy, consumer, cost, levels)
     outage.decided(decision)
     return decision
   }
 
-  const take: Limiter['take'] = (service, policy, consumer, cost, levels) => {
+  function decide(taking: Taking): Decision | undefined {
+    const { service, policy, consumer, cost, levels } = taking
     const { parts } = policy
     const keys = keysOf(service.name, parts, consumer, levels)
     const groups = groupsOf(parts, keys)
     if (groups !== undefined) {
-      return takeInTurn({
+      takeInTurn({
         groups,
         service,
         cost,
         timeoutMs,
         ask: (group) => askGroup(group, service, policy, cost),
         settle: sender.settle,
-        degrade: (reason) => degrade(reason, service, policy, consumer, cost, levels),
-      })
+        degrade: (reason) => degrade(reason, taking),
+      }).then((decision) => deliver(taking, decision, warn))
+      return undefined
     }
     const slot = shards.clustered ? slotOfKey(keys[0]!) : 0
     const shard = shards.of(slot)
-    if (shard === undefined || !shard.isUp() || closed) {
-      return degrade('breaker', service, policy, consumer, cost, levels)
-    }
+    if (shard === undefined || !shard.isUp() || closed) return degrade('breaker', taking)
     const remembered = denials === undefined || !isRemembered(service, policy) ? undefined : denials
     const denied = remembered?.find(nameOf(keys), policy, cost)
     if (denied !== undefined) return denied
-    return new Promise((resolve) => {
-      ask({ slot, parts, keys }, shard, service, policy, cost, (verdict) => {
-        if (typeof verdict === 'string') {
-          resolve(degrade(verdict, service, policy, consumer, cost, levels))
-          return
-        }
-        const decision = parts.length === 1 ? verdict : renumbered(parts, verdict)
-        if (!verdict.allowed && remembered !== undefined) {
-          remembered.remember(nameOf(keys), policy, cost, decision, now ? verdict.at : verdict.sentAt)
-        }
-        resolve(decision)
-      })
+    ask({ slot, parts, keys }, shard, service, policy, cost, (verdict) => {
+      if (typeof verdict === 'string') {
+        deliver(taking, degrade(verdict, taking), warn)
+        return
+      }
+      const decision = parts.length === 1 ? verdict : renumbered(parts, verdict)
+      if (!verdict.allowed && remembered !== undefined) {
+        remembered.remember(nameOf(keys), policy, cost, decision, now ? verdict.at : verdict.sentAt)
+      }
+      deliver(taking, decision, warn)
     })
+    return undefined
   }
 
   /** Returns the groups of a request; undefined if one call can decide all parts. */
@@ -240,7 +240,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   }
 
   return {
-    take,
+    take: promised(decide),
+    decide,
     ready,
     async settle(charge, quota, slot) {
       const { service, policy, consumer, levels, at, slotAt, times, slotTimes } = charge

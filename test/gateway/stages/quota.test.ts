@@ -1,7 +1,9 @@
 // Tests src/gateway/quota/denial.ts
 import t from 'tap'
 import type { ErrorCode, Refusal } from '../../../src/errors.js'
+import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { pushDecidedBy, pushQuotaHeaders } from '../../../src/gateway/quota/headers.js'
+import { type Later, WAITING } from '../../../src/gateway/request-lifecycle.js'
 import { takeQuota as takeQuotaWith } from '../../../src/gateway/stages/quota.js'
 import { matchRoute } from '../../../src/gateway/stages/route.js'
 import type { Decision, Limiter } from '../../../src/limiter/limiter.js'
@@ -11,6 +13,7 @@ import { createRedisLimiter } from '../../../src/limiter/redis/redis.js'
 import { reportedLimits } from '../../../src/telemetry/decisions/decision-data.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway/gateway.js'
+import { decidingBy } from '../../support/gateway/limiter.js'
 import { exampleDecision } from '../../support/gateway/snapshot.js'
 import { startRedis } from '../../support/redis/redis.js'
 
@@ -58,12 +61,26 @@ const NOT_LOOKED_AT: Pick<Limiter, 'preview'> = { preview: () => Promise.reject(
 
 /** Runs the stage alone: slots are never settled, candidates never counted. */
 function takeQuota(limiter: Pick<Limiter, 'take'>) {
-  return takeQuotaWith({
-    limiter: { ...NOT_LOOKED_AT, ...limiter },
-    amounts: memoryAmounts(),
-    charges: { hold() {} },
-    metrics: { candidate() {} },
-  })
+  return outcomesOf(
+    takeQuotaWith({
+      limiter: { ...NOT_LOOKED_AT, decide: decidingBy(limiter.take) },
+      amounts: memoryAmounts(),
+      charges: { hold() {} },
+      metrics: { candidate() {} },
+    }),
+  )
+}
+
+/** Returns the outcome of the stage, or a promise of it if the stage waits. */
+function outcomesOf(stage: ReturnType<typeof takeQuotaWith>) {
+  return (x: Exchange): Refusal | undefined | Promise<Refusal | undefined> => {
+    let later!: Later<Refusal | undefined>
+    const waited = new Promise<Refusal | undefined>((resolve, reject) => {
+      later = { proceed: resolve, broken: reject }
+    })
+    const outcome = stage(x, later)
+    return outcome === WAITING ? waited : outcome
+  }
 }
 
 /** A limiter that always gives the same decision. */
@@ -338,12 +355,14 @@ routes: [{ path: /*, service: a }]
       : exampleDecision()
   }
   const stage = (limiter: Pick<Limiter, 'take'>) =>
-    takeQuotaWith({
-      limiter: { ...NOT_LOOKED_AT, ...limiter },
-      amounts: memoryAmounts(),
-      charges: { hold() {} },
-      metrics,
-    })
+    outcomesOf(
+      takeQuotaWith({
+        limiter: { ...NOT_LOOKED_AT, decide: decidingBy(limiter.take) },
+        amounts: memoryAmounts(),
+        charges: { hold() {} },
+        metrics,
+      }),
+    )
   const ask = (limiter: Pick<Limiter, 'take'>) => {
     const x = exchangeFor(of)
     matchRoute(x)
@@ -464,12 +483,14 @@ routes: [{ path: /*, service: a, cost: 2 }]
     ['memory', createMemoryLimiter({ now })],
     ['redis', ofRedis],
   ] as const) {
-    const stage = takeQuotaWith({
-      limiter,
-      amounts: memoryAmounts(),
-      charges: { hold() {} },
-      metrics: { candidate() {} },
-    })
+    const stage = outcomesOf(
+      takeQuotaWith({
+        limiter,
+        amounts: memoryAmounts(),
+        charges: { hold() {} },
+        metrics: { candidate() {} },
+      }),
+    )
     const pass = async (sample: number) => {
       const x = exchangeFor(yaml(sample))
       matchRoute(x)

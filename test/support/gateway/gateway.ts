@@ -9,13 +9,14 @@ import { AMOUNTS, type Amounts, createAmounts } from '../../../src/fleet/overrid
 import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
 import { buildGateway, type GatewayDeps } from '../../../src/gateway/app.js'
 import { createWatchdog, type Watchdog } from '../../../src/gateway/exchange/watchdog.js'
-import type { Decision, TierAssignments } from '../../../src/limiter/limiter.js'
+import type { Decision, Limiter, TierAssignments } from '../../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../../src/limiter/memory.js'
 import { createShares } from '../../../src/shares.js'
 import type { EdgeReason, MirrorResult, ShedReason } from '../../../src/telemetry/metrics/recorder.js'
 import type { RequestRecord } from '../../../src/telemetry/record/record.js'
 import { createGuards, type Guards } from '../../../src/upstream/guard/guard.js'
 import { createUpstreams, type Upstreams } from '../../../src/upstream/pool/pool.js'
+import { decidingBy } from './limiter.js'
 
 /** A clock that stands still until a test moves it. Unix ms, at the start of a minute. */
 export interface Clock {
@@ -81,9 +82,7 @@ export interface TestGateway {
 }
 
 /** Parts in place of the usual ones. */
-export type Overrides = Partial<
-  Omit<GatewayDeps, 'limiter'> & { readonly limiter: Partial<GatewayDeps['limiter']> }
->
+export type Overrides = Partial<Omit<GatewayDeps, 'limiter'> & { readonly limiter: Partial<Limiter> }>
 
 /**
  * Starts a gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log. Everything is
@@ -141,7 +140,11 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     draining: () => draining,
     ...overrides,
     // A decision from memory alone is settled where the counts are.
-    limiter: { ...limiter, ...overrides.limiter },
+    limiter: {
+      ...limiter,
+      ...(overrides.limiter?.take && { decide: decidingBy(overrides.limiter.take) }),
+      ...overrides.limiter,
+    },
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(async () => {
