@@ -7,6 +7,7 @@ import { http2 } from './http2.js'
 import { maps } from './maps.js'
 import { paths } from './paths.js'
 import { redis } from './redis.js'
+import { replies } from './replies.js'
 import { requests } from './requests.js'
 import { responses } from './responses.js'
 import { evilDatabases, evilReplies, evilStores } from './stores.js'
@@ -32,6 +33,7 @@ export const TARGETS: readonly Target[] = [
   http2Backends,
   upgradeBackends,
   redis,
+  replies,
   evilReplies,
   evilStores,
   evilDatabases,

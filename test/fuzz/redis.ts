@@ -68,10 +68,10 @@ export const { value } = fc.letrec<{ value: string; leaf: string }>((tie) => ({
       .map((items) => `%${items.length}\r\n${items.map((item) => `+k\r\n${item}`).join('')}`),
   ),
 }))
-const numbers = fc
+export const numbers = fc
   .array(number, { maxLength: 14 })
   .map((all) => `*${all.length}\r\n${all.map((n) => `:${n}\r\n`).join('')}`)
-const decided = fc
+export const decided = fc
   .array(number, { maxLength: 12 })
   .map((all) => `*${all.length + 1}\r\n:${Date.now()}\r\n${all.map((n) => `:${n}\r\n`).join('')}`)
 const broken = fc.constantFrom(
@@ -84,7 +84,7 @@ const broken = fc.constantFrom(
   ':x\r\n',
   '*1\r\n'.repeat(5000),
 )
-const reply = fc.oneof(
+export const reply = fc.oneof(
   { weight: 6, arbitrary: decided },
   { weight: 3, arbitrary: numbers },
   { weight: 4, arbitrary: value },

@@ -34,6 +34,7 @@ const SETTINGS = {
   merge: true,
   gather: 0,
   denials: 0,
+  own_connection: true,
 } as const
 
 const broken = fc.constantFrom(

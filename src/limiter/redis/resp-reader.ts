@@ -258,6 +258,69 @@ function tooLong({ most }: RespReader): RespError {
   return new RespError(`a reply is longer than ${most} bytes`)
 }
 
+/** Longest integer that `readIntegers` reads, in digits: those of 2^53 - 1. */
+const INTEGER_DIGITS = 16
+/** Longest length of an array that `readIntegers` reads, in digits. */
+const LENGTH_DIGITS = 6
+/** Size of the shortest integer in bytes: `:0\r\n`. */
+const SHORTEST_INTEGER = 4
+
+/** Stands for a digit behind the end of the chunk. */
+const END = -1
+
+/** Integers of a reply that `readIntegers` read. */
+export interface Integers {
+  values: number[]
+  /** Offset after the reply. */
+  end: number
+}
+
+/**
+ * Reads a reply that is an array of integers and ends in this chunk: nearly every reply to a take. It never refuses a
+ * reply: whatever is unusual is left to `readReply`. An integer above 2^53 - 1 is read as some other one above that.
+ *
+ * @param into gets the integers
+ * @returns false if the reply is something else, or incomplete
+ */
+export function readIntegers(chunk: Uint8Array, from: number, into: Integers): boolean {
+  const size = chunk.length
+  if (chunk[from] !== ARRAY) return false
+  let at = from + 1
+  const digits = at
+  let length = 0
+  let digit = at < size ? chunk[at]! - ZERO : END
+  while (digit >= 0 && digit <= 9) {
+    length = length * 10 + digit
+    digit = ++at < size ? chunk[at]! - ZERO : END
+  }
+  if (at === digits || at - digits > LENGTH_DIGITS || !isLineEnd(chunk, at)) return false
+  at += 2
+  if (length * SHORTEST_INTEGER > size - at) return false
+  const values = new Array<number>(length)
+  for (let i = 0; i < length; i++) {
+    if (at + SHORTEST_INTEGER > size || chunk[at] !== INTEGER) return false
+    const isNegative = chunk[++at] === MINUS
+    if (isNegative) at++
+    const first = at
+    let value = 0
+    digit = chunk[at]! - ZERO
+    while (digit >= 0 && digit <= 9) {
+      value = value * 10 + digit
+      digit = ++at < size ? chunk[at]! - ZERO : END
+    }
+    if (at === first || at - first > INTEGER_DIGITS || !isLineEnd(chunk, at)) return false
+    at += 2
+    values[i] = isNegative ? -value : value
+  }
+  into.values = values
+  into.end = at
+  return true
+}
+
+function isLineEnd(chunk: Uint8Array, at: number): boolean {
+  return at + 1 < chunk.length && chunk[at] === CR && chunk[at + 1] === LF
+}
+
 /** Value of Redis. Anything but an array, string or integer is undefined. */
 export type RespValue = readonly RespValue[] | string | number | null | undefined
 
