@@ -54,6 +54,8 @@ export interface StoreSettings {
   readonly merge?: boolean | undefined
   readonly gather?: Duration | undefined
   readonly denials?: number | undefined
+  /** True for decisions on a connection of their own to each server. Default: true. */
+  readonly own_connection?: boolean | undefined
 }
 
 /** Behaviour while the store is unreachable: let requests pass uncounted, count in this process, or deny. */

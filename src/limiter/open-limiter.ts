@@ -51,6 +51,8 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     // Leaves at least nine tenths of the time to the store.
     gatherMs: Math.min(config.gather, config.timeout / 10),
     denials: config.denials,
+    // Without decisions it would carry nothing.
+    ownConnection: config.own_connection && decides,
     gateways: nodes?.count ?? (() => 1),
     log,
   })

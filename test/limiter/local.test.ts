@@ -220,6 +220,7 @@ t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
       merge: true,
       gather: 0,
       denials: 0,
+      own_connection: true,
     },
     log,
   )

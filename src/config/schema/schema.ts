@@ -100,6 +100,10 @@ const Store = object(
       [0, 10_000_000],
       { default: 10_000, restart: true },
     ),
+    own_connection: boolean(
+      'Send decisions to Redis on a connection of their own, which costs less CPU. false: on the one that carries everything else',
+      { default: true, restart: true },
+    ),
   },
   'Where counts live',
   { default: {} },

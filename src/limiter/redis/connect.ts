@@ -23,6 +23,8 @@ const RECONNECT_MIN = 100
 const RECONNECT_SPREAD = 400
 /** Delay after a refused password, in ms: it will not be right a moment later. */
 const RECONNECT_UNAUTHORISED = 5000
+/** Time from the refusal until ioredis asks for the delay, at most, in ms. */
+const JUST_NOW = 1000
 const SLOTS_REFRESH_MS = 2000
 const SENTINEL_TIMEOUT = 1000
 
@@ -40,8 +42,9 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
   const first = parsed[0]
   if (first === undefined) throw new Error('store.redis is an empty list; name at least one node')
   const cluster = typeof store.redis !== 'string'
-  let unauthorised = false
-  const retryStrategy = () => (unauthorised ? RECONNECT_UNAUTHORISED : reconnectDelay())
+  let refusedAt = Number.NEGATIVE_INFINITY
+  const retryStrategy = () =>
+    performance.now() - refusedAt < JUST_NOW ? RECONNECT_UNAUTHORISED : reconnectDelay()
   const warnOfProtocol = throttledWarning(log)
   const broken: OnBroken = (server, error) => {
     onBroken()
@@ -56,12 +59,8 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
   }
   const where = parsed.flatMap(redisHosts).join(',')
   const report = (error: Error, node?: string) => {
-    unauthorised = /^(WRONGPASS|NOAUTH|NOPERM)/.test(error.message)
+    if (/^(WRONGPASS|NOAUTH|NOPERM)/.test(error.message)) refusedAt = performance.now()
     warn({ store: node ?? where, user: first.username, error: error.message }, 'no connection to the store')
-  }
-
-  const accepted = () => {
-    unauthorised = false
   }
 
   if (cluster) {
@@ -84,7 +83,6 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
     )
     client.on('error', report)
     client.on('node error', report)
-    client.on('+node', (node: Redis) => node.on('ready', accepted))
     client.on('ready', () => checkVersion(client.nodes('master')[0], warn))
     return client
   }
@@ -117,10 +115,7 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
           ),
         })
   client.on('error', (error: Error) => report(error))
-  client.on('ready', () => {
-    accepted()
-    checkVersion(client, warn)
-  })
+  client.on('ready', () => checkVersion(client, warn))
   return client
 }
 

@@ -1,4 +1,4 @@
-import { connect as connectTcp, Socket } from 'node:net'
+import { connect as connectTcp, type OnReadOpts, Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { AbstractConnector, type Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisServer } from '../../config/values/redis-address.js'
@@ -18,6 +18,21 @@ interface Address {
   readonly port: number
 }
 
+/** Server that a socket of ioredis is connected to. */
+export interface ServerOfSocket {
+  /** Opens another socket to it, in the same way. */
+  open(onread: OnReadOpts): Socket
+  /** Reports that it broke the protocol on such a socket. */
+  broke(what: string): void
+}
+
+const servers = new WeakMap<object, ServerOfSocket>()
+
+/** Returns the server of a socket that a connector has opened. */
+export function serverOf(socket: object): ServerOfSocket | undefined {
+  return servers.get(socket)
+}
+
 /** Opens sockets for ioredis that pass only what ioredis can handle. */
 abstract class GuardedConnector extends AbstractConnector {
   readonly #onBroken: OnBroken
@@ -31,9 +46,15 @@ abstract class GuardedConnector extends AbstractConnector {
   protected open({ host, port }: Address, tls: ConnectionOptions | undefined): Socket {
     // A redirection may name any port. Node would throw, and leave a handle open.
     if (!(port > 0 && port < 65_536)) throw new Error(`${host} has no port ${port}`)
-    const socket = tls === undefined ? connectTcp({ host, port }) : connectTls({ host, port, ...tls })
+    const open = (onread?: OnReadOpts): Socket => {
+      const to = onread === undefined ? { host, port } : { host, port, onread }
+      return tls === undefined ? connectTcp(to) : connectTls({ ...to, ...tls })
+    }
+    const broke = (what: string) => this.#onBroken(`${host}:${port}`, what)
+    const socket = open()
+    servers.set(socket, { open, broke })
     this.stream = socket
-    this.#guard = guardReplies(socket, (what) => this.#onBroken(`${host}:${port}`, what))
+    this.#guard = guardReplies(socket, broke)
     socket.once('error', (error) => {
       this.firstError = error
     })

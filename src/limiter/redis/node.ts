@@ -1,9 +1,13 @@
 import type { Redis } from 'ioredis'
 import type { LossReason } from '../outage.js'
-import { runSettle, runTake, runTakeMixed } from './scripts.js'
+import type { OnReply } from './reply-queue.js'
+import type { RespValue } from './resp-reader.js'
+import { type Client, evalOf, evalshaOf, isNoScript, runCall, type ScriptCall } from './run-script.js'
+import { settleCall, takeCall, takeMixedCall } from './scripts.js'
+import { createTakeConnection } from './take-connection.js'
 
 /**
- * Health and clock of one Redis server.
+ * One Redis server: its health, its clock, and the way to it.
  *
  * The breaker begins open and closes when a probe is answered in time, so that no decision is sent to a server whose
  * clock is unknown. It opens when the connection closes, after three misses, each of them forgiven by ten answers, or
@@ -26,11 +30,26 @@ export interface Shard {
    */
   answered(serverNow: number, sentAt: number | undefined): void
   missed(): void
+  /**
+   * Sends a call. Calls reach the server in this order, unless it answers NOSCRIPT, MOVED or ASK: then nothing has run, and
+   * the call is sent once more.
+   *
+   * @param onReply called once, maybe before `send` returns
+   */
+  send(call: ScriptCall, onReply: OnReply): void
+  /** Gathers calls until `uncork`, which sends them in one write. */
+  cork(): void
+  uncork(): void
+  /** Stops probing, and closes the own connection after what was sent. */
   close(): void
 }
 
 export interface ShardOptions {
   readonly node: Redis
+  /** Client that finds the server of a key: the Cluster of the node, or the node itself. */
+  readonly client: Client
+  /** True if calls of `send` take a connection of their own, beside that of `node`. False: they take that of `client`. */
+  readonly ownConnection: boolean
   /** How long a decision waits for the store, in ms. */
   readonly timeoutMs: number
   /** Called when the state changes. `reason`: why the server is not up any more. */
@@ -55,8 +74,11 @@ const PROBE_JITTER = 300
  * Shortest time without any answer after which a connection is given up, in ms: the peer may have vanished silently.
  */
 const DEAD_AFTER = 2000
+/** Matches errors of a Cluster that name the server to ask. */
+const REDIRECTION = /^(MOVED|ASK) /
 
-export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptions): Shard {
+export function createShard(options: ShardOptions): Shard {
+  const { node, client, timeoutMs, onChange, onRefusal } = options
   const clock = createServerClock()
   const slowness = createSlowness()
   let up = false
@@ -67,6 +89,42 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
   let timer: NodeJS.Timeout | undefined
   let probeSent: number | undefined
   let handshakeSeen: number | undefined
+  let pinged = false
+  const deadAfter = Math.max(DEAD_AFTER, 2 * timeoutMs)
+  const own = options.ownConnection ? createTakeConnection(node, { onReady: probe, onLost: lost }) : undefined
+
+  /** Sends a call to this server. */
+  function ask(call: ScriptCall, onReply: OnReply): void {
+    if (own === undefined) {
+      through(node, call, onReply)
+      return
+    }
+    own.send(evalshaOf(call), (error, reply) => {
+      if (isNoScript(error)) own.send(evalOf(call), onReply)
+      else onReply(error, reply)
+    })
+  }
+
+  function send(call: ScriptCall, onReply: OnReply): void {
+    if (own?.isReady() !== true) {
+      through(client, call, onReply)
+      return
+    }
+    ask(call, (error, reply) => {
+      if (error === undefined) {
+        onReply(undefined, reply)
+        return
+      }
+      // ioredis learns from it who has the slot, and follows once.
+      if (client !== node && REDIRECTION.test(error.message)) {
+        through(client, call, onReply)
+        return
+      }
+      // A primary that has become a replica: ioredis finds the new one.
+      if (error.message.startsWith('READONLY')) node.disconnect(true)
+      onReply(error, undefined)
+    })
+  }
 
   function schedule(): void {
     clearTimeout(timer)
@@ -80,42 +138,40 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     const now = performance.now()
     if (node.status === 'wait') node.connect().catch(() => {})
     handshakeSeen = node.status === 'connect' ? (handshakeSeen ?? now) : undefined
-    if (now - (probeSent ?? handshakeSeen ?? now) > Math.max(DEAD_AFTER, 2 * timeoutMs)) {
+    if (now - (probeSent ?? handshakeSeen ?? now) > deadAfter) {
       node.disconnect(true)
       return
     }
-    if (node.status !== 'ready' || probeSent !== undefined) return
+    if (node.status !== 'ready' || own?.isReady() === false || probeSent !== undefined) return
     probeSent = now
     const clockThen = clock.at(now)
     // A new server gets the other scripts first: a script that must be sent again is overtaken by the commands after
     // it.
     if (!loaded) {
       loaded = true
-      runSettle(node, [], 0).catch(() => {})
-      runTakeMixed(node, [], 0, 0).catch(() => {})
+      ask(settleCall([], 0), () => {})
+      ask(takeMixedCall([], 0, 0), () => {})
     }
     // A take of nothing. It proves that scripts run, loads the script if necessary, waits in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and returns the time.
-    runTake(node, [], 0, 0).then(
-      (reply: unknown) => {
-        const took = performance.now() - now
-        probeSent = undefined
-        const serverNow: unknown = Array.isArray(reply) ? reply[0] : undefined
-        if (typeof serverNow !== 'number' || !Number.isSafeInteger(serverNow)) {
-          if (!closed) onRefusal(new Error('its reply is not a time'))
-          return
-        }
-        if (took > timeoutMs) return
-        // Fast by our clock or by the server's: ours includes the time during which our event loop may have been
-        // blocked.
-        const least = Math.min(took, Math.abs(serverNow - clockThen))
-        if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)
-      },
-      (error: unknown) => {
-        probeSent = undefined
+    ask(takeCall([], 0, 0), (error, reply) => {
+      probeSent = undefined
+      if (error !== undefined) {
         if (!closed && node.status === 'ready') onRefusal(error)
-      },
-    )
+        return
+      }
+      const took = performance.now() - now
+      const serverNow: unknown = Array.isArray(reply) ? reply[0] : undefined
+      if (typeof serverNow !== 'number' || !Number.isSafeInteger(serverNow)) {
+        if (!closed) onRefusal(new Error('its reply is not a time'))
+        return
+      }
+      if (took > timeoutMs) return
+      // Fast by our clock or by the server's: ours includes the time during which our event loop may have been
+      // blocked.
+      const least = Math.min(took, Math.abs(serverNow - clockThen))
+      if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)
+    })
   }
 
   function recover(serverNow: number, sentAt: number): void {
@@ -142,6 +198,26 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     onChange(false, reason)
   }
 
+  /**
+   * Asks the connection of `node` whether it is alive. Where decisions take another one, no probe proves it. Between the
+   * timer and giving it up, the sockets are read: our own event loop may have been blocked.
+   */
+  function watch(): void {
+    if (node.status !== 'ready') return
+    if (pinged) {
+      setImmediate(() => {
+        if (pinged && !closed) node.disconnect(true)
+      })
+      return
+    }
+    pinged = true
+    const answered = () => {
+      pinged = false
+    }
+    node.ping().then(answered, answered)
+  }
+
+  const watching = own === undefined ? undefined : setInterval(watch, deadAfter).unref()
   node.on('ready', probe)
   node.on('close', lost)
   schedule()
@@ -160,13 +236,32 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
       misses++
       if (misses >= MISSES_TO_OPEN) open('timeouts')
     },
+    send,
+    cork() {
+      if (own === undefined) node.stream?.cork()
+      else own.cork()
+    },
+    uncork() {
+      if (own === undefined) node.stream?.uncork()
+      else own.uncork()
+    },
     close() {
       closed = true
       clearTimeout(timer)
+      clearInterval(watching)
+      own?.close()
       node.off('ready', probe)
       node.off('close', lost)
     },
   }
+}
+
+/** Sends a call through ioredis. */
+function through(client: Client, call: ScriptCall, onReply: OnReply): void {
+  runCall(client, call).then(
+    (reply) => onReply(undefined, reply as RespValue),
+    (error: Error) => onReply(error, undefined),
+  )
 }
 
 /**

@@ -21,31 +21,33 @@ const LOOK_JITTER = 400
 /** Refreshes in a row without an answer from any node. */
 const FRUITLESS_LOOKS = 3
 
-type Events = Pick<ShardOptions, 'onChange' | 'onRefusal'>
+/** Options of every server. */
+type ShardsOptions = Omit<ShardOptions, 'node' | 'client'>
 
-/**
- * Creates the servers of a store.
- *
- * @param events called for each server
- */
-export function createShards(store: Client, timeoutMs: number, events: Events): Shards {
-  return store instanceof Cluster
-    ? clusterShards(store, timeoutMs, events)
-    : singleShard(store, timeoutMs, events)
+/** Creates the servers of a store. */
+export function createShards(store: Client, options: ShardsOptions): Shards {
+  return store instanceof Cluster ? clusterShards(store, options) : singleShard(store, options)
 }
 
-function singleShard(node: Redis, timeoutMs: number, events: Events): Shards {
-  const shard = createShard({ node, timeoutMs, ...events })
+function singleShard(node: Redis, options: ShardsOptions): Shards {
+  const shard = createShard({ node, client: node, ...options })
   return {
     clustered: false,
     of: () => shard,
     allUp: shard.isUp,
-    together: (send) => send(),
+    together(send) {
+      shard.cork()
+      try {
+        send()
+      } finally {
+        shard.uncork()
+      }
+    },
     close: shard.close,
   }
 }
 
-function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Shards {
+function clusterShards(cluster: Cluster, options: ShardsOptions): Shards {
   const shards = new Map<Redis, Shard>()
   const byKey = new Map<string, Shard>()
   let timer: NodeJS.Timeout | undefined
@@ -57,7 +59,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
   }
 
   function changed(isUp: boolean, reason?: LossReason): void {
-    events.onChange(isUp, reason)
+    options.onChange(isUp, reason)
     if (!isUp && timer === undefined) lookAround()
   }
 
@@ -99,7 +101,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     for (const node of primaries) {
       let shard = shards.get(node)
       if (shard === undefined) {
-        shard = createShard({ node, timeoutMs, ...events, onChange: changed })
+        shard = createShard({ node, client: cluster, ...options, onChange: changed })
         shards.set(node, shard)
       }
       byKey.set(`${node.options.host}:${node.options.port}`, shard)
@@ -122,12 +124,12 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     },
     allUp,
     together(send) {
-      const streams = cluster.nodes('master').flatMap((node) => node.stream ?? [])
-      for (const stream of streams) stream.cork()
+      const all = [...shards.values()]
+      for (const shard of all) shard.cork()
       try {
         send()
       } finally {
-        for (const stream of streams) stream.uncork()
+        for (const shard of all) shard.uncork()
       }
     },
     close() {

@@ -41,6 +41,8 @@ export interface RedisLimiterOptions {
   readonly merge?: boolean
   /** How long a decision waits for others to share its call, in ms. It is part of `timeoutMs`. Default: 0. */
   readonly gatherMs?: number
+  /** True (the default) if decisions take a connection of their own to each server, beside that of `store`. */
+  readonly ownConnection?: boolean
   /** For tests only: clock in unix ms, in place of the server's. */
   readonly now?: () => number
 }
@@ -76,6 +78,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     batch = MOST_IN_BATCH,
     merge = true,
     gatherMs = 0,
+    ownConnection = true,
     now,
   } = options
   const warn = throttledWarning(log)
@@ -88,7 +91,9 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const ready = new Promise<void>((resolve) => {
     markReady = resolve
   })
-  const shards = createShards(store, timeoutMs, {
+  const shards = createShards(store, {
+    timeoutMs,
+    ownConnection,
     onChange: onStateChange,
     onRefusal: (error) =>
       warnOfRefusal({ error: storeError(error) }, 'the store refuses the commands of the gateway'),
@@ -96,7 +101,6 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   let foreign = 0
   const warnOfForeign = throttledWarning(log)
   const sender = createSender({
-    store,
     shards,
     timeoutMs,
     batch,
@@ -118,6 +122,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   }
 
   function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {
+    if (closed) return
     // A server that comes back may have lost counts.
     denials?.clear()
     if (shards.allUp()) {
@@ -308,8 +313,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     async close() {
       closed = true
       markReady()
-      shards.close()
       sender.close()
+      shards.close()
     },
   }
 }

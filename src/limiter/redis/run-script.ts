@@ -13,7 +13,7 @@ export interface Script {
   readonly sha: string
 }
 
-/** Loads a script, which may consist of several files. */
+/** Loads a script, which may consist of several files. They are ASCII. */
 export function load(...names: readonly string[]): Script {
   const texts = names.map((name) =>
     readFileSync(new URL(`../../../lua/${name}.lua`, import.meta.url), 'utf8'),
@@ -44,39 +44,46 @@ class ReadyCommand extends Command {
   }
 }
 
-/**
- * Sends EVALSHA, then EVAL once if the server does not have the script. NOSCRIPT means that nothing has run, so this
- * can't charge twice. The caller handles every other error, and nothing is sent again.
- *
- * @param rest everything after the script, for the wire: number of keys, keys, arguments
- * @param count number of these arguments
- */
-export function runWritten(
-  client: Client,
-  script: Script,
-  key: string | undefined,
-  rest: string,
-  count: number,
-): Promise<unknown> {
-  const head = `*${count + 2}\r\n`
-  const command = new ReadyCommand('evalsha', key, `${head}${EVALSHA}${bulk(script.sha)}${rest}`)
-  client.sendCommand(command)
-  return command.promise.catch((error: unknown) => {
-    if (!isNoScript(error)) throw error
-    const again = new ReadyCommand(
-      'eval',
-      key,
-      `${head}${EVAL}$${Buffer.byteLength(script.source)}\r\n${script.source}\r\n${rest}`,
-    )
-    client.sendCommand(again)
-    return again.promise
-  })
+/** Call of a script, ready for the wire. */
+export interface ScriptCall {
+  readonly script: Script
+  /** First key, which finds the node in a Cluster; undefined if there is none. */
+  readonly key: string | undefined
+  /** Everything after the script, for the wire: number of keys, keys, arguments. */
+  readonly rest: string
+  /** Number of these arguments. */
+  readonly count: number
 }
 
 const EVALSHA = bulk('evalsha')
 const EVAL = bulk('eval')
 
-function isNoScript(error: unknown): boolean {
+/** Writes the call as EVALSHA. */
+export function evalshaOf({ script, rest, count }: ScriptCall): string {
+  return `*${count + 2}\r\n${EVALSHA}${bulk(script.sha)}${rest}`
+}
+
+/** Writes the call as EVAL, for a server that does not have the script. */
+export function evalOf({ script, rest, count }: ScriptCall): string {
+  return `*${count + 2}\r\n${EVAL}${bulk(script.source)}${rest}`
+}
+
+/**
+ * Sends EVALSHA through ioredis, then EVAL once if the server does not have the script. NOSCRIPT means that nothing has
+ * run, so this can't charge twice. The caller handles every other error, and nothing is sent again.
+ */
+export function runCall(client: Client, call: ScriptCall): Promise<unknown> {
+  const command = new ReadyCommand('evalsha', call.key, evalshaOf(call))
+  client.sendCommand(command)
+  return command.promise.catch((error: unknown) => {
+    if (!isNoScript(error)) throw error
+    const again = new ReadyCommand('eval', call.key, evalOf(call))
+    client.sendCommand(again)
+    return again.promise
+  })
+}
+
+export function isNoScript(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOSCRIPT')
 }
 

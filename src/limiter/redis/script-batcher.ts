@@ -1,8 +1,7 @@
 import type { DegradedReason } from '../limiter.js'
 import type { Shard } from './node.js'
 import type { Shards } from './nodes.js'
-import type { Client } from './run-script.js'
-import { foreignKeys, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
+import { foreignKeys, type Settle, settleCall, takeCall, takeMixedCall } from './scripts.js'
 import { isTryAgain, storeError } from './store-timeout.js'
 import { answerAll, isReply, mergeEqual, readReply, type WaitingTake } from './take-batch.js'
 
@@ -26,7 +25,6 @@ export interface Sender {
 }
 
 export interface SenderOptions {
-  readonly store: Client
   readonly shards: Shards
   /** How long a decision waits for the store, in ms. */
   readonly timeoutMs: number
@@ -69,7 +67,7 @@ interface Batch {
  * order. Nothing that may have run is sent twice.
  */
 export function createSender(options: SenderOptions): Sender {
-  const { store, shards, timeoutMs, batch: most, merge, gatherMs, now, warn, onForeign } = options
+  const { shards, timeoutMs, batch: most, merge, gatherMs, now, warn, onForeign } = options
   const inFlight: Batch[] = []
   let plain: WaitingTake[] = []
   let mixed: WaitingTake[] = []
@@ -144,44 +142,42 @@ export function createSender(options: SenderOptions): Sender {
     const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs - gatherMs, done: false }
     inFlight.push(batch)
     if (timer === undefined) wakeIn(timeoutMs - gatherMs)
-    const run = isPlain ? runTake : runTakeMixed
+    const write = isPlain ? takeCall : takeMixedCall
     // The deadline is by the server's clock, so an injected clock has none.
     const call =
-      now === undefined
-        ? run(store, asked, shard.deadline(sentAt - gatherMs), 0)
-        : run(store, asked, 0, now())
-    call
-      .then(
-        (reply) => onReply(batch, reply),
-        (error: unknown) => onError(batch, error),
-      )
-      .catch((error: unknown) => {
+      now === undefined ? write(asked, shard.deadline(sentAt - gatherMs), 0) : write(asked, 0, now())
+    shard.send(call, (error, reply) => {
+      try {
+        if (error === undefined) onReply(batch, reply)
+        else onError(batch, error)
+      } catch (error) {
         warn({ error: storeError(error) }, 'a reply of the store could not be read')
         giveUp(batch, 'error')
-      })
+      }
+    })
   }
 
   function sendSettles(settles: readonly Settling[]): void {
-    runSettle(
-      store,
-      settles.map(({ settle }) => settle),
-      now?.() ?? 0,
-    ).then(
-      (reply) => {
-        const [at]: unknown[] = Array.isArray(reply) ? reply : []
-        const isTime = Number.isSafeInteger(at)
-        if (isTime)
-          tellForeign(
-            settles.map(({ settle }) => settle),
-            reply,
-          )
-        for (const { resolve } of settles) resolve(isTime ? (at as number) : undefined)
-      },
-      (error: unknown) => {
+    const all = settles.map(({ settle }) => settle)
+    const answer = (at: number | undefined) => {
+      for (const { resolve } of settles) resolve(at)
+    }
+    const shard = shards.of(settles[0]!.slot)
+    if (shard === undefined) {
+      answer(undefined)
+      return
+    }
+    shard.send(settleCall(all, now?.() ?? 0), (error, reply) => {
+      if (error !== undefined) {
         warn({ error: storeError(error) }, 'the store did not get changes of earlier charges')
-        for (const { resolve } of settles) resolve(undefined)
-      },
-    )
+        answer(undefined)
+        return
+      }
+      const at: unknown = Array.isArray(reply) ? reply[0] : undefined
+      const isTime = typeof at === 'number' && Number.isSafeInteger(at)
+      if (isTime) tellForeign(all, reply as readonly number[])
+      answer(isTime ? at : undefined)
+    })
   }
 
   function onReply(batch: Batch, reply: unknown): void {

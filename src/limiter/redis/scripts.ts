@@ -4,7 +4,7 @@ import type { Counts } from '../algorithms/algorithm.js'
 import { ALGORITHMS } from '../algorithms/by-name.js'
 import { periodAt } from '../algorithms/period.js'
 import type { Slot } from '../limiter.js'
-import { type Client, load, run, runWritten } from './run-script.js'
+import { type Client, load, run, type ScriptCall } from './run-script.js'
 import { bulk, mixedArguments, plainArguments } from './script-arguments.js'
 
 /** Typed access to the scripts of the counts. The top of each file in lua/ describes its KEYS, ARGV and reply. */
@@ -66,19 +66,13 @@ export function foreignKeys(
 export const TAKE_REPLY = 4
 
 /**
- * Decides plain requests in one call. In a Cluster, all keys are in one slot.
+ * Writes a call that decides plain requests. In a Cluster, all keys are in one slot. Its reply is the server's unix ms, then
+ * what the script's contract says; the time alone if the deadline had passed. `foreignKeys` reads its end.
  *
  * @param deadline unix ms by the server's clock; 0 for none
  * @param now unix ms; 0 for the server's clock
- * @returns the server's unix ms, then what the script's contract says; the time alone if the deadline had passed.
- *   `foreignKeys` reads its end.
  */
-export function runTake(
-  client: Client,
-  takes: readonly Take[],
-  deadline: number,
-  now: number,
-): Promise<number[]> {
+export function takeCall(takes: readonly Take[], deadline: number, now: number): ScriptCall {
   let keys = bulk(String(takes.length))
   let args = bulk(String(deadline)) + bulk(String(now))
   let size = 3
@@ -88,16 +82,11 @@ export function runTake(
     args += (count === 1 ? bulk(String(cost)) : bulk(String(-cost)) + bulk(String(count))) + text
     size += 2 + arity + (count === 1 ? 0 : 1)
   }
-  return runWritten(client, take, takes[0]?.keys[0], keys + args, size) as Promise<number[]>
+  return { script: take, key: takes[0]?.keys[0], rest: keys + args, count: size }
 }
 
-/** Does the same as runTake, for requests under limits of any algorithm and level. */
-export function runTakeMixed(
-  client: Client,
-  takes: readonly Take[],
-  deadline: number,
-  now: number,
-): Promise<number[]> {
+/** Does the same as takeCall, for requests under limits of any algorithm and level. */
+export function takeMixedCall(takes: readonly Take[], deadline: number, now: number): ScriptCall {
   const keys = takes.flatMap((one) => one.keys)
   let args = bulk(String(deadline)) + bulk(String(now))
   let size = 3 + keys.length
@@ -110,8 +99,8 @@ export function runTakeMixed(
       size += mixed.count
     }
   }
-  const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
-  return runWritten(client, takeMixed, keys[0], wire, size) as Promise<number[]>
+  const rest = bulk(String(keys.length)) + keys.map(bulk).join('') + args
+  return { script: takeMixed, key: keys[0], rest, count: size }
 }
 
 const SLOT = { keep: '0', release: '1', renew: '2' }
@@ -134,12 +123,12 @@ function owedArguments(limits: readonly Limit[], owed: Counts): string[] {
 }
 
 /**
- * Changes charges in one call. In a Cluster, all keys are in one slot.
+ * Writes a call that changes charges. In a Cluster, all keys are in one slot. Its reply is the server's unix ms, and what
+ * `foreignKeys` reads.
  *
  * @param now unix ms; 0 for the server's clock
- * @returns the server's unix ms, and what `foreignKeys` reads
  */
-export function runSettle(client: Client, settles: readonly Settle[], now: number): Promise<number[]> {
+export function settleCall(settles: readonly Settle[], now: number): ScriptCall {
   const keys = settles.flatMap((one) => one.keys)
   let args = bulk(String(now))
   let size = 2 + keys.length
@@ -157,8 +146,8 @@ export function runSettle(client: Client, settles: readonly Settle[], now: numbe
       size += mixed.count + charged.length + owing.length
     }
   }
-  const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
-  return runWritten(client, settle, keys[0], wire, size) as Promise<number[]>
+  const rest = bulk(String(keys.length)) + keys.map(bulk).join('') + args
+  return { script: settle, key: keys[0], rest, count: size }
 }
 
 /**

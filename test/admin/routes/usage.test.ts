@@ -214,6 +214,7 @@ t.test('says what happens to requests while the store is away, without waiting f
     merge: true,
     gather: 0,
     denials: 0,
+    own_connection: true,
   }
   const store = openStore(config, quiet)
   t.teardown(() => store.close())

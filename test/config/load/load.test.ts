@@ -36,6 +36,7 @@ t.test('the smallest file gets every default', async (t) => {
       merge: true,
       gather: 0,
       denials: 10_000,
+      own_connection: true,
     },
     tiers: [{ name: 'free' }],
     consumers: [{ ip: {} }],

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import { connectStore } from '../../../src/limiter/redis/connect.js'
 import { createShard, type Shard } from '../../../src/limiter/redis/node.js'
-import { runTake } from '../../../src/limiter/redis/scripts.js'
+import { takeCall } from '../../../src/limiter/redis/scripts.js'
 import { eventually } from '../../support/eventually.js'
 import { startProxy } from '../../support/http/proxy.js'
 import { startRedis } from '../../support/redis/redis.js'
@@ -12,15 +13,16 @@ import { stall } from '../../support/stall.js'
 const TIMEOUT = 400
 
 /** Opens a shard whose path to the server can be slowed. */
-async function open(t: Test, { timeoutMs = TIMEOUT, proxied = true } = {}) {
+async function open(t: Test, { timeoutMs = TIMEOUT, proxied = true, ownConnection = true } = {}) {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
   const url = `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`
-  const node = new Redis(proxied ? url : redis.url)
-  node.on('error', () => {})
+  const node = connectStore({ redis: proxied ? url : redis.url }, { info() {}, warn() {} }) as Redis
   const changes: boolean[] = []
   const shard = createShard({
     node,
+    client: node,
+    ownConnection,
     timeoutMs,
     onChange: (isUp) => changes.push(isUp),
     onRefusal: (error) => t.fail(String(error)),
@@ -33,19 +35,28 @@ async function open(t: Test, { timeoutMs = TIMEOUT, proxied = true } = {}) {
   return { proxy, node, shard, changes }
 }
 
+/** Takes nothing. @returns the server's unix ms */
+function take(shard: Shard, deadline: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    shard.send(takeCall([], deadline, 0), (error, reply) => {
+      if (error === undefined) resolve((reply as readonly number[])[0]!)
+      else reject(error)
+    })
+  })
+}
+
 /** Calls as the limiter does. */
-async function call(node: Redis, shard: Shard): Promise<number> {
+async function call(shard: Shard): Promise<number> {
   const sentAt = performance.now()
-  const [serverNow] = await runTake(node, [], shard.deadline(sentAt), 0)
-  shard.answered(serverNow!, sentAt)
+  shard.answered(await take(shard, shard.deadline(sentAt)), sentAt)
   return performance.now() - sentAt
 }
 
 /** Duration of each call, in ms. */
-async function calls(count: number, everyMs: number, node: Redis, shard: Shard): Promise<number[]> {
+async function calls(count: number, everyMs: number, shard: Shard): Promise<number[]> {
   const all: Promise<number>[] = []
   for (let i = 0; i < count; i++) {
-    all.push(call(node, shard))
+    all.push(call(shard))
     await delay(everyMs)
   }
   return Promise.all(all)
@@ -53,32 +64,35 @@ async function calls(count: number, everyMs: number, node: Redis, shard: Shard):
 
 t.jobs = 4
 
-t.test(
-  'opens when half of the calls take longer than half of the timeout, though none is missed',
-  async (t) => {
-    const { proxy, node, shard, changes } = await open(t)
-    proxy.delayThere = 0.6 * TIMEOUT
-    await calls(19, 2, node, shard)
-    t.ok(shard.isUp(), '19 slow calls are too few to say')
-    // It forgets old answers, so a slow machine needs a few more calls.
-    while (shard.isUp()) await calls(20, 2, node, shard)
-    t.same(changes, [true, false])
-    t.notOk(shard.isUp())
-  },
-)
+for (const ownConnection of [true, false]) {
+  const way = ownConnection ? '' : ', without own_connection'
+  t.test(
+    `opens when half of the calls take longer than half of the timeout, though none is missed${way}`,
+    async (t) => {
+      const { proxy, shard, changes } = await open(t, { ownConnection })
+      proxy.delayThere = 0.6 * TIMEOUT
+      await calls(19, 2, shard)
+      t.ok(shard.isUp(), '19 slow calls are too few to say')
+      // It forgets old answers, so a slow machine needs a few more calls.
+      while (shard.isUp()) await calls(20, 2, shard)
+      t.same(changes, [true, false])
+      t.notOk(shard.isUp())
+    },
+  )
+}
 
 t.test('stays closed while fewer than half of the calls are slow', async (t) => {
   let isUp: boolean
   let fast: number[]
   do {
-    const { proxy, node, shard } = await open(t)
+    const { proxy, shard } = await open(t)
     fast = []
     for (let i = 0; i < 4; i++) {
       proxy.delayThere = 0.6 * TIMEOUT
-      const slow = calls(3, 2, node, shard)
+      const slow = calls(3, 2, shard)
       await delay(10)
       proxy.delayThere = 0
-      fast.push(...(await calls(7, 2, node, shard)))
+      fast.push(...(await calls(7, 2, shard)))
       await slow
     }
     isUp = shard.isUp()
@@ -88,9 +102,9 @@ t.test('stays closed while fewer than half of the calls are slow', async (t) => 
 })
 
 t.test('a slow server is probed, and counts as down until it is fast', async (t) => {
-  const { proxy, node, shard, changes } = await open(t)
+  const { proxy, shard, changes } = await open(t)
   proxy.delayThere = 0.6 * TIMEOUT
-  while (shard.isUp()) await calls(20, 2, node, shard)
+  while (shard.isUp()) await calls(20, 2, shard)
   // At least two probes, each answered within the timeout.
   await delay(1600)
   t.same(changes, [true, false])
@@ -100,28 +114,28 @@ t.test('a slow server is probed, and counts as down until it is fast', async (t)
 })
 
 t.test('a delay of 0.7 timeouts on the way there opens it, unless calls are few', async (t) => {
-  const { proxy, node, shard, changes } = await open(t)
+  const { proxy, shard, changes } = await open(t)
   proxy.delayThere = 0.7 * TIMEOUT
-  for (let i = 0; i < 8; i++) await calls(4, 300, node, shard)
+  for (let i = 0; i < 8; i++) await calls(4, 300, shard)
   t.ok(shard.isUp(), 'three a second are too few to judge by')
-  while (shard.isUp()) await calls(20, 2, node, shard)
+  while (shard.isUp()) await calls(20, 2, shard)
   t.same(changes, [true, false])
 })
 
 t.test('a delay of 0.7 timeouts on the way back does not open it, once that was faster', async (t) => {
-  const { proxy, node, shard, changes } = await open(t)
-  await calls(5, 2, node, shard)
+  const { proxy, shard, changes } = await open(t)
+  await calls(5, 2, shard)
   proxy.delayBack = 0.7 * TIMEOUT
-  for (let i = 0; i < 3; i++) await calls(40, 2, node, shard)
+  for (let i = 0; i < 3; i++) await calls(40, 2, shard)
   t.same(changes, [true], 'Redis decided in time; the answers were late and in time')
 })
 
 t.test('a burst of slow replies counts as one observation', async (t) => {
-  const { proxy, node, shard } = await open(t)
+  const { proxy, shard } = await open(t)
   proxy.delayThere = 0.6 * TIMEOUT
   const sentAt = performance.now()
-  const replies = await Promise.all(Array.from({ length: 200 }, () => runTake(node, [], 0, 0)))
-  for (const [serverNow] of replies) shard.answered(serverNow!, sentAt)
+  const times = await Promise.all(Array.from({ length: 200 }, () => take(shard, 0)))
+  for (const serverNow of times) shard.answered(serverNow, sentAt)
   t.ok(shard.isUp())
 })
 
@@ -142,15 +156,15 @@ t.test("the deadline is within the timeout by the server's clock, even when that
 
 // Runs alone: it stalls every other test of this process.
 t.test('a stall of our own event loop does not count as a slow server', { buffered: false }, async (t) => {
-  const { node, shard, changes } = await open(t, { timeoutMs: TIMEOUT, proxied: false })
-  await call(node, shard)
+  const { shard, changes } = await open(t, { timeoutMs: TIMEOUT, proxied: false })
+  await call(shard)
   const ahead = (at = performance.now()) => shard.deadline(at) - at
   const before = ahead()
   // So long that a forgetful estimate of the clock would take the stalls for the way back.
   for (let i = 0; i < 12; i++) {
     const sent = []
     for (let i = 0; i < 10; i++) {
-      sent.push(call(node, shard))
+      sent.push(call(shard))
       stall(3)
     }
     stall(0.55 * TIMEOUT)

@@ -19,10 +19,16 @@ const EXPIRE = `
 `
 const redis = await startRedis(t)
 
-const open = async (t: Test) => {
+const open = async (t: Test, ownConnection = true) => {
   await redis.client.flushdb()
   const store = connectStore({ redis: redis.url }, quiet)
-  const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, now: () => subject.clock })
+  const limiter = createRedisLimiter({
+    store,
+    timeoutMs: 5000,
+    log: quiet,
+    ownConnection,
+    now: () => subject.clock,
+  })
   t.teardown(async () => {
     await limiter.close()
     store.disconnect()
@@ -50,3 +56,4 @@ const open = async (t: Test) => {
 contract(t, 'redis', open)
 changeContract(t, 'redis', open)
 shareContract(t, 'redis', open)
+contract(t, 'redis, without own_connection', (t) => open(t, false))

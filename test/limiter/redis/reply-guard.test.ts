@@ -16,6 +16,7 @@ const SETTINGS = {
   merge: true,
   gather: 0,
   denials: 0,
+  own_connection: true,
 } as const
 const NO_CLUSTER_SLOTS = 'the reply to CLUSTER SLOTS is not a list of slots'
 const policy = policyOf([1_000_000, 60_000])

@@ -6,12 +6,13 @@ import type { Policy } from '../../../src/config/snapshot/policy.js'
 import { usageFrom } from '../../../src/limiter/decide.js'
 import { decodeCounts } from '../../../src/limiter/redis/decode-counts.js'
 import { runPut, runSweep, runTouch } from '../../../src/limiter/redis/map-scripts.js'
+import { runCall, type ScriptCall } from '../../../src/limiter/redis/run-script.js'
 import {
   runAnnounce,
-  runSettle,
-  runTake,
-  runTakeMixed,
   runUsage,
+  settleCall,
+  takeCall,
+  takeMixedCall,
 } from '../../../src/limiter/redis/scripts.js'
 import { hasRedisServer, startRedis } from '../../support/redis/redis.js'
 import { policyOf } from '../contract/build.js'
@@ -21,9 +22,13 @@ const sources = new Map(
   readdirSync(folder).map((file) => [file.replace('.lua', ''), readFileSync(new URL(file, folder), 'utf8')]),
 )
 const redis = await startRedis(t)
+const runTake = (...args: Parameters<typeof takeCall>) => run(takeCall(...args))
+const runTakeMixed = (...args: Parameters<typeof takeMixedCall>) => run(takeMixedCall(...args))
+const runSettle = (...args: Parameters<typeof settleCall>) => run(settleCall(...args))
+const run = (call: ScriptCall) => runCall(redis.client, call) as Promise<number[]>
 const skip = hasRedisServer ? false : 'needs a redis-server of its own: MONITOR shows what everybody does'
 
-/** Builds one request for runTake. */
+/** Builds one request for takeCall. */
 function takeOf(key: string, { parts }: Policy, cost: number) {
   return { keys: [key], parts, cost, count: 1 }
 }
@@ -87,7 +92,7 @@ t.test('take: one key per decision, deadline, now, then cost and limits of each'
   const one = takeOf('rl:a:{x}:1m', policyOf([10, 60_000]), 1)
   const two = takeOf('rl:b:{x}:1s+1m', policyOf([5, 1000], [100, 60_000]), 3)
   const now = Date.now()
-  const seen = await watch(() => runTake(redis.client, [one, two], now + 1000, now))
+  const seen = await watch(() => runTake([one, two], now + 1000, now))
   t.same(
     seen.map(({ how }) => how.toLowerCase()),
     ['evalsha', 'eval'],
@@ -97,7 +102,7 @@ t.test('take: one key per decision, deadline, now, then cost and limits of each'
     t.same(keys, [one.keys[0], two.keys[0]])
     t.same(args, [now + 1000, now, 1, 1, 10, 60_000, 3, 2, 5, 1000, 100, 60_000].map(String))
   }
-  const again = await watch(() => runTake(redis.client, [one], 0, 0))
+  const again = await watch(() => runTake([one], 0, 0))
   t.same(
     again.map(({ how }) => how.toLowerCase()),
     ['evalsha'],
@@ -141,7 +146,7 @@ t.test('usage, put, sweep and touch: as many keys and arguments as the code uses
 t.test('take: a call after its deadline decides and charges nothing', async (t) => {
   await redis.client.flushdb()
   const one = takeOf('rl:a:{late}:1m', policyOf([10, 60_000]), 1)
-  const reply = await runTake(redis.client, [one], Date.now() - 1, 0)
+  const reply = await runTake([one], Date.now() - 1, 0)
   t.equal(reply.length, 1)
   t.ok(Math.abs(reply[0]! - Date.now()) < 1000, 'and tells its clock')
   t.equal(await redis.client.exists(one.keys), 0)
@@ -163,7 +168,7 @@ t.test('take: a key that holds something else counts as none, and fails no other
     takeOf('rl:a:{forever}:1m', single, 1),
     takeOf('rl:a:{good}:1m', single, 1),
   ]
-  const reply = await runTake(redis.client, takes, 0, 0)
+  const reply = await runTake(takes, 0, 0)
   t.same(
     [1, 5, 9, 13, 17].map((at) => reply[at]! & 1),
     [1, 1, 1, 1, 1],
@@ -178,7 +183,7 @@ t.test('take: a key expires when the window after its own ends, and takes at mos
   await redis.client.flushdb()
   const one = takeOf('rl:orders:{u1000000000}:1m', policyOf([10, 60_000]), 1)
   const two = takeOf('rl:orders:{u1000000000}:1s+1m', policyOf([5, 1000], [100, 60_000]), 1)
-  const [now] = await runTake(redis.client, [one, two], 0, 0)
+  const [now] = await runTake([one, two], 0, 0)
   const end = (Math.floor(now! / 60_000) + 2) * 60_000
   for (const {
     keys: [key = ''],
@@ -218,7 +223,7 @@ t.test(
     const both = { keys: ['rl:a:{ip}:ip:1m', 'rl:a:{x}:1m'], cost: 2, count: 1 }
     const parts = [policyOf([10, 60_000]).parts[0]!, MIXED.parts[0]!]
     const one = { keys: ['rl:a:{y}:1m'], parts: [policyOf([10, 60_000]).parts[0]!], cost: 1, count: 3 }
-    const seen = await watch(() => runTakeMixed(redis.client, [{ ...both, parts }, one], 0, NOW))
+    const seen = await watch(() => runTakeMixed([{ ...both, parts }, one], 0, NOW))
     t.same(seen.at(-1)?.keys, [...both.keys, ...one.keys])
     const minute = [1, 's', 10, 60_000]
     t.same(
@@ -234,7 +239,7 @@ t.test(
     await redis.client.flushdb()
     const minute = policyOf([5, 60_000], { algorithm: 'fixed', amount: 9, windowMs: 60_000 })
     const take = (count: number, cost: number) =>
-      runTakeMixed(redis.client, [{ keys: ['rl:a:{k}:1m'], parts: minute.parts, cost, count }], 0, NOW)
+      runTakeMixed([{ keys: ['rl:a:{k}:1m'], parts: minute.parts, cost, count }], 0, NOW)
     t.same(await take(1, 1), [NOW, 1, 0b01, 4, 60_000, 0], 'one that passes: binding 0, 4 left')
     const denied = (wait: number) => [0b1_0000, 0, 60_000, wait, 0, 60_000, 5, 0, 4, 60_000, 0, 0]
     t.same(await take(3, 2), [NOW, 2, 0b01, 0, 60_000, 0, ...denied(84_000)], 'two of three')
@@ -255,7 +260,7 @@ t.test(
       slot: 'renew' as const,
       slotAt: NOW - 1,
     }
-    const seen = await watch(() => runSettle(redis.client, [settle], NOW))
+    const seen = await watch(() => runSettle([settle], NOW))
     t.same(seen.at(-1)?.keys, settle.keys)
     t.same(seen.at(-1)?.args, [NOW, 3, NOW - DAY, 2, NOW - 1, 1, ...MIXED_ARGUMENTS, TODAY - 1].map(String))
   },
@@ -275,8 +280,8 @@ t.test('announce: counts gateways that said they live, without those that left o
 t.test('every layout is read as it was written', async (t) => {
   await redis.client.flushdb()
   const take = { keys: ['rl:a:{x}:mixed'], parts: MIXED.parts, cost: 2, count: 1 }
-  await runTakeMixed(redis.client, [take], 0, NOW)
-  await runTakeMixed(redis.client, [take], 0, NOW + 500)
+  await runTakeMixed([take], 0, NOW)
+  await runTakeMixed([take], 0, NOW + 500)
   const [, value] = await runUsage(redis.client, 'rl:a:{x}:mixed', NOW + 500)
   const counts = decodeCounts(MIXED.limits, value, 0, NOW + 500)
   t.same(
@@ -290,19 +295,15 @@ t.test('a key whose expiry a migration shifted still belongs to its window', asy
   const key = 'rl:a:{moved}:1m'
   for (const shift of [-20_000, -1, 0, 5, 20_000]) {
     await redis.client.flushdb()
-    await runTake(redis.client, [takeOf(key, minute, 10)], 0, NOW)
+    await runTake([takeOf(key, minute, 10)], 0, NOW)
     const expires = Number(await redis.client.call('PEXPIRETIME', key))
     await redis.client.pexpireat(key, expires + shift)
     const later = NOW + 60_000
     const [, value, at] = await runUsage(redis.client, key, later)
     t.equal(usageFrom(minute.limits, decodeCounts(minute.limits, value, at, later), later)[0]?.used, 10)
     const verdict = [0b1_0000, 0, 60_000, 6000]
-    t.same(
-      await runTake(redis.client, [takeOf(key, minute, 1)], 0, later),
-      [later, ...verdict, 10],
-      `by ${shift} ms`,
-    )
+    t.same(await runTake([takeOf(key, minute, 1)], 0, later), [later, ...verdict, 10], `by ${shift} ms`)
     const mixed = { keys: [key], parts: minute.parts, cost: 1, count: 1 }
-    t.same(await runTakeMixed(redis.client, [mixed], 0, later), [later, 0, ...verdict, 0, 60_000, 0, 10])
+    t.same(await runTakeMixed([mixed], 0, later), [later, 0, ...verdict, 0, 60_000, 0, 10])
   }
 })

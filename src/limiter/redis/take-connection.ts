@@ -1,0 +1,223 @@
+import type { Socket } from 'node:net'
+import type { Redis, RedisOptions } from 'ioredis'
+import { type ServerOfSocket, serverOf } from './connectors.js'
+import { createReplyQueue, type OnReply } from './reply-queue.js'
+import { bulk } from './script-arguments.js'
+
+/**
+ * Connection that carries the takes and settles of one Redis server, and nothing else. It belongs to an ioredis client,
+ * which finds the server, and carries all other commands.
+ */
+export interface TakeConnection {
+  isReady(): boolean
+  /**
+   * Sends a command: at once, or with others at `uncork`. Replies come in the order of the commands. A command is never
+   * sent again.
+   *
+   * @param wire the command in RESP, ASCII only
+   */
+  send(wire: string, onReply: OnReply): void
+  /** Gathers what is sent until `uncork`, which writes it at once. */
+  cork(): void
+  uncork(): void
+  /** Ends the connection once it has been written to. No other one is opened. */
+  close(): void
+}
+
+export interface TakeConnectionEvents {
+  readonly onReady: () => void
+  /** Called when a connection that was ready has closed. */
+  readonly onLost: () => void
+}
+
+/** Size of the buffer that a socket reads into, in bytes. The replies to 400 decisions fit. */
+const READ_SIZE = 16 * 1024
+/** Errors of AUTH of a server that wants no password. ioredis goes on, too. */
+const NO_PASSWORD_WANTED = /no password is set|without any password configured|wrong number of arguments/
+const LOST = 'the connection to the store was lost'
+
+/**
+ * Keeps a connection to the server that an ioredis client is connected to, with the same address, TLS and credentials. It
+ * opens when the client is ready, closes with the client's, and is made again with the client's delays.
+ *
+ * @param node from `connectStore`
+ */
+export function createTakeConnection(node: Redis, events: TakeConnectionEvents): TakeConnection {
+  let current: ReturnType<typeof connect> | undefined
+  let timer: NodeJS.Timeout | undefined
+  let corked = false
+  let closed = false
+
+  function open(): void {
+    clearTimeout(timer)
+    const server = node.status === 'ready' ? serverOf(node.stream) : undefined
+    if (closed || current !== undefined || server === undefined) return
+    const opened = connect(server, node.options, {
+      onReady: events.onReady,
+      onClose(error, wasReady) {
+        if (current !== opened) return
+        current = undefined
+        if (wasReady) events.onLost()
+        if (closed || node.status !== 'ready') return
+        // The log of connections, which also decides about the delay.
+        if (error !== undefined && node.listenerCount('error') > 0) node.emit('error', error)
+        const delay = node.options.retryStrategy?.(1)
+        if (typeof delay !== 'number') return
+        timer = setTimeout(open, delay)
+        timer.unref()
+      },
+    })
+    current = opened
+  }
+
+  /** Closes with the client: its next connection may lead to another server. */
+  function drop(): void {
+    clearTimeout(timer)
+    current?.destroy(new Error(LOST))
+  }
+
+  node.on('ready', open)
+  node.on('close', drop)
+  open()
+
+  return {
+    isReady: () => current?.isReady() === true,
+    send(wire, onReply) {
+      if (current?.isReady() !== true) {
+        onReply(new Error(LOST), undefined)
+        return
+      }
+      current.send(wire, onReply)
+      if (!corked) current.flush()
+    },
+    cork() {
+      corked = true
+    },
+    uncork() {
+      corked = false
+      current?.flush()
+    },
+    close() {
+      closed = true
+      clearTimeout(timer)
+      node.off('ready', open)
+      node.off('close', drop)
+      current?.end(node.options.disconnectTimeout ?? 0)
+    },
+  }
+}
+
+interface ConnectionEvents {
+  onReady(): void
+  /** Called once, after all that waited for replies. */
+  onClose(error: Error | undefined, wasReady: boolean): void
+}
+
+/** Opens a connection and logs in. */
+function connect(
+  server: ServerOfSocket,
+  options: Pick<
+    RedisOptions,
+    'username' | 'password' | 'db' | 'connectionName' | 'connectTimeout' | 'keepAlive' | 'tls'
+  >,
+  { onReady, onClose }: ConnectionEvents,
+) {
+  const replies = createReplyQueue()
+  const socket: Socket = server.open({
+    buffer: Buffer.allocUnsafe(READ_SIZE),
+    callback(size, buffer) {
+      read((buffer as Buffer).subarray(0, size))
+      return true
+    },
+  })
+  let unwritten = ''
+  let ready = false
+  let closed = false
+  let problem: Error | undefined
+
+  const late = setTimeout(() => destroy(new Error('connect ETIMEDOUT')), options.connectTimeout)
+
+  function read(chunk: Buffer): void {
+    if (closed) return
+    try {
+      replies.read(chunk)
+    } catch (error) {
+      server.broke((error as Error).message)
+      destroy(undefined)
+    }
+  }
+
+  function send(wire: string, onReply: OnReply): void {
+    replies.expect(onReply)
+    unwritten += wire
+  }
+
+  function flush(): void {
+    if (unwritten === '') return
+    const wire = unwritten
+    unwritten = ''
+    socket.write(wire, 'latin1')
+  }
+
+  function logIn(): void {
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, options.keepAlive)
+    const { username, password, db, connectionName } = options
+    if (username != null || password != null) {
+      const login = username == null ? [password ?? ''] : [username, password ?? '']
+      send(commandOf('AUTH', ...login), (error) => {
+        if (error !== undefined && !NO_PASSWORD_WANTED.test(error.message)) destroy(error)
+      })
+    }
+    if (db) {
+      send(commandOf('SELECT', String(db)), (error) => {
+        if (error !== undefined) destroy(error)
+      })
+    }
+    send(commandOf('CLIENT', 'SETNAME', connectionName ?? ''), (error) => {
+      if (closed) return
+      // A name is no more than a help. If the server refuses more than that, it closes the connection.
+      problem = error
+      ready = true
+      clearTimeout(late)
+      onReady()
+    })
+    flush()
+  }
+
+  function destroy(error: Error | undefined): void {
+    if (closed) return
+    closed = true
+    clearTimeout(late)
+    const wasReady = ready
+    ready = false
+    socket.destroy()
+    replies.fail(new Error(LOST))
+    onClose(error, wasReady)
+  }
+
+  socket.once(options.tls === undefined ? 'connect' : 'secureConnect', logIn)
+  socket.on('error', destroy)
+  socket.on('close', () => destroy(problem))
+
+  return {
+    isReady: () => ready,
+    send,
+    flush,
+    destroy,
+    /** Ends the connection, at the latest after so many ms. */
+    end(ms: number): void {
+      ready = false
+      flush()
+      socket.end()
+      const timer = setTimeout(destroy, ms, undefined)
+      socket.once('close', () => clearTimeout(timer))
+    },
+  }
+}
+
+/** Writes a command for the wire. The arguments are sent as UTF-8. */
+function commandOf(...args: readonly string[]): string {
+  const bytes = args.map((arg) => bulk(Buffer.from(arg).toString('latin1')))
+  return `*${args.length}\r\n${bytes.join('')}`
+}
