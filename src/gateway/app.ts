@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Refusal } from '../errors.js'
 import type { Bans } from '../fleet/bans.js'
@@ -214,18 +215,19 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     settings,
     accept: accept.request,
     silent(socket) {
-      // With two protocols, it is not known in which one to tell the client.
-      if (http2 === undefined) accept.refuseUnparsed(socket, 'request_timeout', 'no request arrived in time')
+      // Without TLS and with two protocols, it is not known in which one to tell the client.
+      if (http2 === undefined || securedOf(socket) !== undefined)
+        accept.refuseUnparsed(socket, 'request_timeout', 'no request arrived in time')
       else socket.destroy()
     },
   })
-  /**
-   * Hands a connection to its protocol. An unencrypted one takes the plain path (`server.plain_path`) until its bytes show
-   * otherwise.
-   */
+  const { requests, tls } = settings.plain_path
+  /** Hands a connection to its protocol. One of HTTP/1.1 takes the plain path until its bytes show otherwise. */
   function speak(socket: Socket, http1: (socket: Socket) => void): void {
     const other = http2 === undefined ? http1 : (unread: Socket) => http2.speak(unread, http1)
-    if (settings.plain_path.requests && securedOf(socket) === undefined) plain.take(socket, other, http1)
+    const byPlain =
+      securedOf(socket) === undefined ? requests : tls && (socket as TLSSocket).alpnProtocol !== 'h2'
+    if (byPlain) plain.take(socket, other, http1)
     else other(socket)
   }
   return createServer(

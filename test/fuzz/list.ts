@@ -6,6 +6,7 @@ import { forgedTokens, jwks, signatures } from './credentials.js'
 import { http2 } from './http2.js'
 import { maps } from './maps.js'
 import { paths } from './paths.js'
+import { plainRequests, tlsRequests } from './readers.js'
 import { redis } from './redis.js'
 import { replies } from './replies.js'
 import { requests } from './requests.js'
@@ -26,6 +27,8 @@ export const TARGETS: readonly Target[] = [
   jwks,
   signatures,
   requests,
+  plainRequests,
+  tlsRequests,
   http2,
   responses,
   wholeResponses,

@@ -7,6 +7,11 @@ export interface Carrier {
   readonly socket: Socket
   /** The header lines for `Connection: keep-alive` and its timeout. */
   readonly keepAlive: string
+  /**
+   * Has the response closed once its last write is done. Set where no write is done before it returns, as with TLS: the
+   * response then needs no empty write behind its own to learn of that.
+   */
+  readonly written: ((error?: Error | null) => void) | undefined
   /** Called when the response is out. From now on `shouldKeepAlive` decides about the connection. */
   over(): void
 }
@@ -222,9 +227,11 @@ export class PlainResponse extends EventEmitter {
     this.#head = NOTHING
     if (!this.#isOpen()) return false
     const piece = this.#hasBody ? last : NOTHING
-    if (!this.chunkedEncoding) this.#join(head, piece, NOTHING)
-    else if (piece.length === 0) this.#socket.write(`${head}0\r\n\r\n`, 'latin1')
-    else this.#join(`${head}${piece.length.toString(16)}\r\n`, piece, '\r\n0\r\n\r\n')
+    const { written } = this.carrier
+    if (!this.chunkedEncoding) this.#join(head, piece, NOTHING, written)
+    else if (piece.length === 0) write(this.#socket, `${head}0\r\n\r\n`, written)
+    else this.#join(`${head}${piece.length.toString(16)}\r\n`, piece, '\r\n0\r\n\r\n', written)
+    if (written !== undefined) return false
     if (this.#socket.writableLength === 0) return true
     // An empty write, behind everything that waits.
     this.#socket.write(NOTHING, (error) => {
@@ -233,14 +240,15 @@ export class PlainResponse extends EventEmitter {
     return false
   }
 
-  #join(before: string, piece: string | Buffer, behind: string): boolean {
+  #join(before: string, piece: string | Buffer, behind: string, written?: Carrier['written']): boolean {
     const socket = this.#socket
-    if (typeof piece === 'string') return write(socket, before + piece + behind)
-    if (piece.length <= JOINED_BYTES) return write(socket, before + piece.toString('latin1') + behind)
+    if (typeof piece === 'string') return write(socket, before + piece + behind, written)
+    if (piece.length <= JOINED_BYTES)
+      return write(socket, before + piece.toString('latin1') + behind, written)
     socket.cork()
     write(socket, before)
     const taken = socket.write(piece)
-    const all = behind === NOTHING ? taken : socket.write(behind, 'latin1')
+    const all = behind === NOTHING && written === undefined ? taken : write(socket, behind, written)
     socket.uncork()
     return all
   }
@@ -263,8 +271,8 @@ function isOut(response: PlainResponse): void {
   response.out()
 }
 
-function write(socket: Socket, text: string): boolean {
-  return text === NOTHING || socket.write(text, 'latin1')
+function write(socket: Socket, text: string, written?: Carrier['written']): boolean {
+  return (text === NOTHING && written === undefined) || socket.write(text, 'latin1', written)
 }
 
 let second = 0

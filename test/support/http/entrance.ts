@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import type { Test } from 'tap'
 import {
   type ConnectionCounts,
@@ -22,6 +22,8 @@ export interface EntranceSite extends Site {
   readonly counts: ConnectionCounts
   readonly lines: Line[]
   readonly tls: Tls | undefined
+  /** Decrypted connections, in the order in which their handshakes ended. */
+  readonly decrypted: Socket[]
 }
 
 /** Starts a site whose connections are counted, and encrypted if its configuration has `server.tls`, as `main.ts` wires it. */
@@ -43,8 +45,18 @@ export async function startEntrance(
       : await openTls({ settings, alpn: ['http/1.1'], log, pollMs: 50, stableMs: 20, ...options })
   t.teardown(() => tls?.close())
   const counts = createConnectionCounts()
-  const entrance: Entrance = { counts, tls, log }
-  return { ...(await startSite(t, yaml, {}, { entrance })), counts, lines, tls }
+  const decrypted: Socket[] = []
+  const step = tls && {
+    secure(socket: Socket, next: (secured: Socket) => void, failed: (why: string) => void) {
+      const noted = (secured: Socket) => {
+        decrypted.push(secured)
+        next(secured)
+      }
+      tls.secure(socket, noted, failed)
+    },
+  }
+  const entrance: Entrance = { counts, tls: step, log }
+  return { ...(await startSite(t, yaml, {}, { entrance })), counts, lines, tls, decrypted }
 }
 
 /** Connects from another address of this machine. */

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect } from 'node:tls'
+import { type ConnectionOptions, connect } from 'node:tls'
 import type { Test } from 'tap'
 import { createAuthority } from '../credentials/authority.js'
 import { startGateway, type TestGateway } from '../gateway/gateway.js'
@@ -75,8 +75,18 @@ const HANDSHAKE = [
   `Sec-WebSocket-Key: ${KEY}`,
 ]
 
-async function openTlsClient(port: number, head: boolean): Promise<RawConnection> {
-  const socket = connect({ port, host: '127.0.0.1', servername: 'api.example', rejectUnauthorized: false })
+export async function openTlsClient(
+  port: number,
+  head: boolean,
+  options: ConnectionOptions = {},
+): Promise<RawConnection> {
+  const socket = connect({
+    port,
+    host: '127.0.0.1',
+    servername: 'api.example',
+    rejectUnauthorized: false,
+    ...options,
+  })
   const connection = rawOn(socket, head)
   await once(socket, 'secureConnect')
   return connection

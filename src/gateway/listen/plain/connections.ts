@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Config } from '../../../config/schema/schema.js'
+import { securedOf } from '../../exchange/tls-info.js'
 import { endGently } from '../../respond/client-error.js'
 import { type Carrier, PlainResponse } from '../../respond/plain-response.js'
 import { sendWaiting } from '../../respond/write-batch.js'
@@ -70,6 +71,7 @@ export function createPlainConnections({
 
   class PlainConnection implements Carrier {
     readonly keepAlive = keepAlive
+    readonly written: Carrier['written']
     /** The response that is under way. */
     #current: PlainResponse | undefined
     #asked = false
@@ -83,6 +85,7 @@ export function createPlainConnections({
       readonly first: (socket: Socket) => void,
       readonly http1: (socket: Socket) => void,
     ) {
+      this.written = securedOf(socket) === undefined ? undefined : this.#onWritten
       socket.on('data', this.#onData)
       socket.on('end', this.#onEnd)
       socket.on('error', this.#onError)
@@ -185,6 +188,10 @@ export function createPlainConnections({
       sendWaiting()
       this.#ending = true
       this.socket.end()
+    }
+
+    #onWritten = (error?: Error | null): void => {
+      if (!error) this.#current?.out()
     }
 
     /** Ignores an error, usually a reset: the connection closes next. */

@@ -2,19 +2,58 @@
 import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createPlainConnections } from '../../../../src/gateway/listen/plain/connections.js'
+import { createAuthority } from '../../../support/credentials/authority.js'
 import { eventually } from '../../../support/eventually.js'
-import { snapshotOf, startGateway } from '../../../support/gateway/gateway.js'
-import { openRaw, rawRequest } from '../../../support/http/raw.js'
+import { snapshotOf, startGateway, type TestGateway } from '../../../support/gateway/gateway.js'
+import { startEntrance } from '../../../support/http/entrance.js'
+import { openTlsClient } from '../../../support/http/faces.js'
+import { openRaw, type RawConnection, rawRequest } from '../../../support/http/raw.js'
 import { type RawRequest, rawUpstream, respond } from '../../../support/http/raw-upstream.js'
 
 /** Tests connections that the gateway reads itself, and how they move to Node's parser without a visible difference. */
 
-function yamlFor(origin: string, server = '{}'): string {
+const certificate = createAuthority(t).issue('api', 'DNS:api.example')
+
+/** A way in which a connection comes that the gateway may read itself. */
+type Face = 'without TLS' | 'over TLS'
+
+/** Runs a test for bare and for decrypted sockets. */
+function overBoth(what: string, run: (t: Test, face: Face) => Promise<void>): void {
+  for (const face of ['without TLS', 'over TLS'] as const) t.test(`${what}, ${face}`, (t) => run(t, face))
+}
+
+/** A gateway, with the sockets that it reads requests from. */
+type Started = TestGateway & { readonly served: readonly Socket[] }
+
+/** @param server keys of `server` */
+async function start(t: Test, face: Face, yaml: string, server = ''): Promise<Started> {
+  if (face === 'over TLS') {
+    const tls = `tls: { certificates: [${JSON.stringify(certificate)}] }`
+    const { gateway, decrypted } = await startEntrance(t, `${yaml}server: { ${tls}, ${server} }\n`)
+    return Object.assign(gateway, { served: decrypted })
+  }
+  const gateway = await startGateway(t, `${yaml}server: { ${server} }\n`)
+  const served: Socket[] = []
+  gateway.app.server.on('connection', (socket) => void served.push(socket))
+  return Object.assign(gateway, { served })
+}
+
+/** A client, with its bare socket. */
+interface Client extends RawConnection {
+  readonly bare: Socket
+}
+
+async function open(face: Face, port: number): Promise<Client> {
+  const raw = await openRaw(port)
+  if (face === 'without TLS') return { ...raw, bare: raw.socket }
+  return { ...(await openTlsClient(port, false, { socket: raw.socket })), bare: raw.socket }
+}
+
+function yamlFor(origin: string): string {
   return `
 tiers: [free]
 services: { api: { upstreams: ['${origin}'] } }
 routes: [{ path: /api/*, service: api }]
-server: ${server}
 `
 }
 
@@ -24,8 +63,8 @@ const GET = rawRequest('GET /api/x')
 const odd = (text: string) => text.replace('Host: ', 'Host:  ')
 
 /** @returns all that comes for it, without what differs each time */
-async function bytesFor(port: number, request: string, complete: RegExp): Promise<string> {
-  const client = await openRaw(port)
+async function bytesFor(face: Face, port: number, request: string, complete: RegExp): Promise<string> {
+  const client = await open(face, port)
   client.write(request)
   await client.until(String(complete), () => complete.test(client.received()) || client.isClosed())
   client.socket.destroy()
@@ -35,23 +74,27 @@ async function bytesFor(port: number, request: string, complete: RegExp): Promis
     .replace(/"request_id":".*?"/, '')
 }
 
-t.test('with plain_path: false Node reads every request, and the client gets the same bytes', async (t) => {
+overBoth('plain_path decides who reads a request, and the client gets the same bytes', async (t, face) => {
   const upstream = await rawUpstream(t, (request) => respond(request, OK))
   const responses: string[] = []
+  const own = face === 'over TLS' ? 'tls' : 'requests'
+  const other = face === 'over TLS' ? 'requests' : 'tls'
   for (const [server, expected] of [
-    ['{}', 0],
-    ['{ plain_path: false }', 1],
+    ['', 0],
+    ['plain_path: false', 1],
+    [`plain_path: { ${own}: false }`, 1],
+    [`plain_path: { ${other}: false, responses: false }`, 0],
   ] as const) {
-    const gateway = await startGateway(t, yamlFor(upstream.origin, server))
+    const gateway = await start(t, face, yamlFor(upstream.origin), server)
     let readByNode = 0
     gateway.app.server.on('request', () => readByNode++)
-    responses.push(await bytesFor(gateway.port, GET, /ok$/))
+    responses.push(await bytesFor(face, gateway.port, GET, /ok$/))
     t.equal(readByNode, expected, server)
   }
-  t.equal(responses[1], responses[0])
+  t.equal(new Set(responses).size, 1)
 })
 
-t.test('the plain path sends the same bytes of a response as Node', async (t) => {
+overBoth('the plain path sends the same bytes of a response as Node', async (t, face) => {
   const answers: Record<string, [answer: string, complete: RegExp, line?: string]> = {
     'a length': [OK, /ok$/],
     'a reason of its own': ['HTTP/1.1 200 All right\r\nContent-Length: 0\r\n\r\n', /\r\n\r\n$/],
@@ -84,11 +127,11 @@ t.test('the plain path sends the same bytes of a response as Node', async (t) =>
   const upstream = await rawUpstream(t, (request) =>
     respond(request, list[Number(/\d+$/.exec(request.target)![0])]![1][0]),
   )
-  const gateway = await startGateway(t, yamlFor(upstream.origin))
+  const gateway = await start(t, face, yamlFor(upstream.origin))
   for (const [i, [what, [, complete, line = 'GET /api/']]] of list.entries()) {
     const request = rawRequest(`${line}${i}`)
-    const ours = await bytesFor(gateway.port, request, complete)
-    const theirs = await bytesFor(gateway.port, odd(request), complete)
+    const ours = await bytesFor(face, gateway.port, request, complete)
+    const theirs = await bytesFor(face, gateway.port, odd(request), complete)
     // The cuts of a large body into chunks depend on timing.
     const whole = (text: string) => text.replaceAll(/(^|x)\r\n[0-9a-f]+\r\n/g, '$1')
     t.equal(whole(ours), whole(theirs), what)
@@ -96,10 +139,11 @@ t.test('the plain path sends the same bytes of a response as Node', async (t) =>
   }
 })
 
-t.test('the plain path sends the same bytes of a denial as Node', async (t) => {
+overBoth('the plain path sends the same bytes of a denial as Node', async (t, face) => {
   const upstream = await rawUpstream(t)
-  const gateway = await startGateway(
+  const gateway = await start(
     t,
+    face,
     `
 tiers: [free, pro]
 default_tier: free
@@ -125,7 +169,7 @@ routes:
     ['GET /shaped/x'],
   ]
   for (const line of lines) {
-    const client = await openRaw(gateway.port)
+    const client = await open(face, gateway.port)
     for (let i = 1; i < 4; i++) {
       client.write(rawRequest(line[0].replace('HEAD', 'GET'), ...line.slice(1)))
       await client.until('an answer', () => client.responses().length === i)
@@ -138,26 +182,26 @@ routes:
     for (const line of lines) {
       // Of one length, on which the body's length depends.
       const request = rawRequest(...line, 'X-Request-Id: an-id.of_theirs')
-      const ours = await bytesFor(gateway.port, request, denied)
-      t.equal(ours, await bytesFor(gateway.port, odd(request), denied), line[0])
+      const ours = await bytesFor(face, gateway.port, request, denied)
+      t.equal(ours, await bytesFor(face, gateway.port, odd(request), denied), line[0])
       seen.add(ours)
     }
   }
   t.ok(seen.size > 12, `${seen.size} different ones`)
 })
 
-async function startPair(t: Test, server?: string) {
+async function startPair(t: Test, face: Face, server?: string) {
   const waiting: RawRequest[] = []
   const upstream = await rawUpstream(t, (request) => {
     if (request.target === '/api/wait') waiting.push(request)
     else respond(request, OK)
   })
-  const gateway = await startGateway(t, yamlFor(upstream.origin, server))
-  return { upstream, gateway, waiting, client: await openRaw(gateway.port) }
+  const gateway = await start(t, face, yamlFor(upstream.origin), server)
+  return { upstream, gateway, waiting, client: await open(face, gateway.port) }
 }
 
-t.test('requests of both paths share a connection, and its maximum of requests', async (t) => {
-  const { gateway, client } = await startPair(t, '{ max_requests_per_connection: 6 }')
+overBoth('requests of both paths share a connection, and its maximum of requests', async (t, face) => {
+  const { gateway, client } = await startPair(t, face, 'max_requests_per_connection: 6')
   const body = `${rawRequest('POST /api/x', 'Content-Length: 4')}body`
   for (const [i, bytes] of [GET, body, GET, `${GET}`, odd(GET), GET].entries()) {
     client.write(bytes)
@@ -171,8 +215,8 @@ t.test('requests of both paths share a connection, and its maximum of requests',
   t.equal(gateway.records.length, 6)
 })
 
-t.test('a head in pieces is put together, also after another request', async (t) => {
-  const { client, upstream } = await startPair(t)
+overBoth('a head in pieces is put together, also after another request', async (t, face) => {
+  const { client, upstream } = await startPair(t, face)
   for (const [i, cut] of [1, 20, GET.length - 1].entries()) {
     client.write(GET)
     await client.until('the first answer', () => client.responses().length === 2 * i + 1)
@@ -185,8 +229,8 @@ t.test('a head in pieces is put together, also after another request', async (t)
   client.socket.destroy()
 })
 
-t.test('a request that comes before the previous response waits for it', async (t) => {
-  const { gateway, client, waiting, upstream } = await startPair(t)
+overBoth('a request that comes before the previous response waits for it', async (t, face) => {
+  const { gateway, client, waiting, upstream } = await startPair(t, face)
   client.write(rawRequest('GET /api/wait'))
   await eventually('the first is there', () => waiting.length === 1)
   const ahead = 200
@@ -201,28 +245,27 @@ t.test('a request that comes before the previous response waits for it', async (
   t.ok(gateway.records.every(({ status }) => status === 200))
 })
 
-t.test('of a flood after a request no more is read than fits the buffer', async (t) => {
-  const { gateway, waiting } = await startPair(t)
-  const accepted: Socket[] = []
-  gateway.app.server.on('connection', (socket) => void accepted.push(socket))
-  const client = await openRaw(gateway.port)
+overBoth('of a flood after a request no more is read than fits the buffer', async (t, face) => {
+  const { gateway, waiting, client } = await startPair(t, face)
   client.write(rawRequest('GET /api/wait'))
   await eventually('the first is there', () => waiting.length === 1)
+  const [socket] = gateway.served
   client.write(GET.repeat(500_000))
-  await eventually('the rest is not read', () => accepted[0]!.readableLength >= 65_536)
-  t.ok(accepted[0]!.bytesRead < 1 << 18, `${accepted[0]!.bytesRead} bytes were read`)
+  await eventually('the rest is not read', () => socket!.readableLength >= socket!.readableHighWaterMark)
+  t.ok(socket!.bytesRead < 1 << 18, `${socket!.bytesRead} bytes were read`)
   respond(waiting[0]!, OK)
   await client.until('its answer', () => client.responses().length > 0)
   client.socket.destroy()
 })
 
-t.test('a client that leaves or ends its side is noticed, and its request aborted', async (t) => {
+overBoth('a client that leaves or ends its side is noticed, and its request aborted', async (t, face) => {
   for (const leave of ['destroy', 'end', 'resetAndDestroy'] as const) {
-    const { gateway, client, waiting } = await startPair(t)
+    const { gateway, client, waiting } = await startPair(t, face)
     client.write(rawRequest('GET /api/wait'))
     await eventually('it is there', () => waiting.length === 1)
     client.write(GET)
-    client.socket[leave]()
+    if (leave === 'resetAndDestroy') client.bare.resetAndDestroy()
+    else client.socket[leave]()
     await gateway.recorded(1)
     t.match(gateway.records, [{ status: 499, error: 'client_closed' }], leave)
     await eventually('the upstream is told', () => waiting[0]!.closed)
@@ -230,39 +273,41 @@ t.test('a client that leaves or ends its side is noticed, and its request aborte
   }
 })
 
-t.test('a client that ended its side and reads nothing does not get its response buffered', async (t) => {
-  const asked: RawRequest[] = []
-  const upstream = await rawUpstream(t, (request) => void asked.push(request))
-  const gateway = await startGateway(
-    t,
-    yamlFor(upstream.origin).replace('service: api }', 'service: api, timeouts: { idle: 200ms } }'),
-  )
-  const accepted: Socket[] = []
-  gateway.app.server.on('connection', (socket) => void accepted.push(socket))
-  const client = await openRaw(gateway.port)
-  client.socket.pause()
-  client.write(GET)
-  await eventually('it is there', () => asked.length === 1)
-  const piece = `4000\r\n${'x'.repeat(16_384)}\r\n`
-  respond(asked[0]!, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${piece}`)
-  await eventually('the client takes no more', () => {
-    if (accepted[0]!.writableLength > 0) return true
-    for (let i = 0; i < 4; i++) respond(asked[0]!, piece)
-    return false
-  })
-  client.socket.end()
-  await eventually('its end has come', () => accepted[0]!.writableEnded)
-  // The upstream is never silent: only an unread response may end this.
-  const timer = setInterval(() => respond(asked[0]!, piece), 2)
-  await gateway.recorded(1)
-  clearInterval(timer)
-  t.match(gateway.records, [{ status: 200, error: 'client_closed' }])
-  await eventually('the upstream is told', () => asked[0]!.closed)
-  client.socket.destroy()
-})
+overBoth(
+  'a client that ended its side and reads nothing does not get its response buffered',
+  async (t, face) => {
+    const asked: RawRequest[] = []
+    const upstream = await rawUpstream(t, (request) => void asked.push(request))
+    const gateway = await start(
+      t,
+      face,
+      yamlFor(upstream.origin).replace('service: api }', 'service: api, timeouts: { idle: 200ms } }'),
+    )
+    const client = await open(face, gateway.port)
+    client.socket.pause()
+    client.write(GET)
+    await eventually('it is there', () => asked.length === 1)
+    const piece = `4000\r\n${'x'.repeat(16_384)}\r\n`
+    respond(asked[0]!, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${piece}`)
+    await eventually('the client takes no more', () => {
+      if (gateway.served[0]!.writableLength > 0) return true
+      for (let i = 0; i < 4; i++) respond(asked[0]!, piece)
+      return false
+    })
+    client.socket.end()
+    await eventually('its end has come', () => gateway.served[0]!.writableEnded)
+    // The upstream is never silent: only an unread response may end this.
+    const timer = setInterval(() => respond(asked[0]!, piece), 2)
+    await gateway.recorded(1)
+    clearInterval(timer)
+    t.match(gateway.records, [{ status: 200, error: 'client_closed' }])
+    await eventually('the upstream is told', () => asked[0]!.closed)
+    client.socket.destroy()
+  },
+)
 
-t.test('a refusal reaches a client that ends its side with the request', async (t) => {
-  const { gateway, client } = await startPair(t)
+overBoth('a refusal reaches a client that ends its side with the request', async (t, face) => {
+  const { gateway, client } = await startPair(t, face)
   client.socket.end(rawRequest('GET /nowhere'))
   await client.closed()
   t.match(client.responses(), [{ status: 404 }])
@@ -270,15 +315,24 @@ t.test('a refusal reaches a client that ends its side with the request', async (
   t.match(gateway.records, [{ status: 404, error: 'no_route' }])
 })
 
-t.test('a silent connection is closed, before its first request and after it', async (t) => {
-  const { gateway, client } = await startPair(t, '{ header_timeout: 500ms, keep_alive: 500ms, http2: true }')
-  const asked = await openRaw(gateway.port)
+overBoth('a silent connection is closed, before its first request and after it', async (t, face) => {
+  const { gateway, client } = await startPair(
+    t,
+    face,
+    'header_timeout: 500ms, keep_alive: 500ms, http2: true',
+  )
+  const asked = await open(face, gateway.port)
   asked.write(GET)
   await client.closed()
-  t.equal(client.received(), '')
+  // Without TLS, it is not known in which protocol to tell the client.
+  const told = face === 'over TLS' ? [408] : []
+  t.same(
+    client.responses().map(({ status }) => status),
+    told,
+  )
   await asked.closed()
   t.match(asked.responses(), [{ status: 200 }])
-  t.equal(gateway.records.length, 1)
+  t.same(new Set(gateway.records.map(({ status }) => status)), new Set([200, ...told]))
 })
 
 t.test("a connection's silence counts from when it was made", async (t) => {
@@ -310,16 +364,16 @@ t.test("a connection's silence counts from when it was made", async (t) => {
   socket.destroy()
 })
 
-t.test('with HTTP/1 only, a client that sends no request gets 408', async (t) => {
-  const { gateway, client } = await startPair(t, '{ header_timeout: 100ms, http2: false }')
+overBoth('with HTTP/1 only, a client that sends no request gets 408', async (t, face) => {
+  const { gateway, client } = await startPair(t, face, 'header_timeout: 100ms, http2: false')
   await client.closed()
   t.match(client.responses(), [{ status: 408 }])
   t.match(gateway.records, [{ status: 408, error: 'request_timeout' }])
 })
 
-t.test('a close ends idle connections, and lets requests in flight finish', async (t) => {
-  const { gateway, client, waiting } = await startPair(t)
-  const idle = await openRaw(gateway.port)
+overBoth('a close ends idle connections, and lets requests in flight finish', async (t, face) => {
+  const { gateway, client, waiting } = await startPair(t, face)
+  const idle = await open(face, gateway.port)
   idle.write(GET)
   await idle.until('its answer', () => idle.responses().length === 1)
   client.write(rawRequest('GET /api/wait'))
@@ -334,8 +388,8 @@ t.test('a close ends idle connections, and lets requests in flight finish', asyn
   t.equal(client.responses()[0]!.header('connection'), 'close')
 })
 
-t.test('a response that began before the close ends its connection', async (t) => {
-  const { gateway, client, waiting } = await startPair(t)
+overBoth('a response that began before the close ends its connection', async (t, face) => {
+  const { gateway, client, waiting } = await startPair(t, face)
   client.write(rawRequest('GET /api/wait'))
   await eventually('it is there', () => waiting.length === 1)
   respond(waiting[0]!, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no')
