@@ -6,13 +6,15 @@
 -- ARGV[2]   now, unix ms; 0: this server's clock (tests bring their own)
 -- ARGV[3..] per decision: cost, number m of limits, then m times: amount, window in ms
 --           of several equal requests: -cost, their number, then as above
+--           of one whose limits are shown even if it is allowed: -cost, 0, then as above
 --
 -- Reply     now, then per decision four integers, or nothing more when the deadline has passed; of several equal requests
 --           how many were allowed, then four for the last allowed, if any, and four for the first denied, if any, which
 --           is asked like any other when the rest are charged:
 --           verdict: 1 if allowed, + 2 * number of the binding limit (from 0), + 16 * mask of the limits that deny;
 --           remaining for cost 1; ms until the binding window ends; ms until this cost could pass (-1: never)
---           and, of a denied one, one more for each limit: used in its window * 2^25 + used in the one before
+--           and, of a denied one or one whose limits are shown, two more for each limit, before the charge: used in its
+--           window * 2^25 + used in the one before; ms until its window ends
 --           Behind all decisions: -i for each KEYS[i] that held something else than counts
 --
 -- Value     one limit: (window number mod 8) * 2^50 + used in it * 2^25 + used in the one before
@@ -39,12 +41,13 @@ end
 if deadline > 0 and now > deadline then return { now } end
 
 local reply, r, arg = { now }, 1, 3
-local windows, used, before, foreign = {}, {}, {}, {}
+local windows, used, before, ends, foreign = {}, {}, {}, {}, {}
 
 for k = 1, #KEYS do
-  local key, n, several = KEYS[k], ARGV[arg] + 0, nil
+  local key, n, several, shows = KEYS[k], ARGV[arg] + 0, nil, false
   if n < 0 then
     n, several, arg = -n, ARGV[arg + 1] + 0, arg + 1
+    if several == 0 then several, shows = nil, true end
   end
   local m = ARGV[arg + 1] + 0
   local first = arg + 2
@@ -97,12 +100,12 @@ for k = 1, #KEYS do
       else
         c, p = 0, 0
       end
-      windows[i], used[i], before[i] = w, c, p
+      windows[i], used[i], before[i], ends[i] = w, c, p, ahead + W - off
 
       local a = (L - c) * W - p * (W - off)
       local free = a > 0 and floor(a / W) or 0
       if not least or free < least then
-        least, binding, bindingEnd = free, i - 1, ahead + W - off
+        least, binding, bindingEnd = free, i - 1, ends[i]
       end
       if n * W > a then
         local wait = -1
@@ -112,7 +115,7 @@ for k = 1, #KEYS do
             + (spare >= 0 and W - floor(spare * W / p) or 2 * W - floor((L - n) * W / c))
         end
         if mask == 0 or (longest ~= -1 and (wait == -1 or wait > longest)) then
-          longest, waiting, waitingEnd = wait, i - 1, ahead + W - off
+          longest, waiting, waitingEnd = wait, i - 1, ends[i]
         end
         mask = mask + 2 ^ (i - 1)
       end
@@ -121,9 +124,6 @@ for k = 1, #KEYS do
     if mask > 0 then
       if several then reply[r + 1], r = 0, r + 1 end
       reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 2 * waiting + 16 * mask, least, waitingEnd, longest
-      for i = 1, m do
-        reply[r + 5], r = used[i] * B + before[i], r + 1
-      end
     else
       local granted = n
       if several then
@@ -139,14 +139,19 @@ for k = 1, #KEYS do
         local record, expires = '', 0
         for i = 1, m do
           record = record .. pack('>I4I4I4', windows[i] % U32, used[i] + granted, before[i])
-          local ends = (windows[i] + 2) * ARGV[first + 2 * i - 1]
-          if ends > expires then expires = ends end
+          local over = (windows[i] + 2) * ARGV[first + 2 * i - 1]
+          if over > expires then expires = over end
         end
         call('SET', key, record, 'PXAT', expires)
       end
       reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 1 + 2 * binding, least - granted, bindingEnd, 0
     end
     r = r + 4
+    if mask > 0 or shows then
+      for i = 1, m do
+        reply[r + 1], reply[r + 2], r = used[i] * B + before[i], ends[i], r + 2
+      end
+    end
     several = nil
   until not again
 end

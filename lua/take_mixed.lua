@@ -4,14 +4,14 @@
 -- KEYS      of decision 1, one per part, then of decision 2 ...: rl:<service>:{<whose>}:<part>; in Redis Cluster all of one slot
 -- ARGV[1]   deadline, unix ms by this server's clock: a later call decides and charges nothing; 0: none
 -- ARGV[2]   now, unix ms; 0: this server's clock (tests bring their own)
--- ARGV[3..] per decision: cost, number of equal requests (1 when they take slots), number of parts, then per part: number of limits, then the
---           limits as algorithms.lua reads them. Of a concurrency limit 1 is taken, whatever the cost
+-- ARGV[3..] per decision: cost, number of equal requests (1 when they take slots; 0: one whose limits are shown even if it is
+--           allowed), number of parts, then per part: number of limits, then the limits as algorithms.lua reads them. Of a concurrency limit 1 is taken, whatever the cost
 --
 -- Reply     now, then per decision, or nothing more when the deadline has passed: how many of the equal requests were
 --           allowed, then four integers as in take.lua for the last one allowed, if any, and for the first denied, if any:
 --           verdict: 1 if allowed, + 2 * number of the binding limit (from 0, over all parts), + 16 * mask of the limits
 --           that deny; remaining for cost 1; ms until the binding limit resets; ms until this cost could pass (-1: never)
---           and, of a denied one, four more for each limit: what was left, ms until it resets, and of a sliding window used
+--           and, of a denied one or one whose limits are shown, four more for each limit, before the charge: what was left, ms until it resets, and of a sliding window used
 --           in it and used in the one before, else 0
 --           Behind all decisions: -i for each KEYS[i] that held something else than counts
 --
@@ -33,7 +33,7 @@ local function told(parts, reply)
   for p = 1, #parts do
     local part = parts[p]
     for i = 1, #part.list do
-      local l, s = part.list[i], part.counts[i]
+      local l, s = part.list[i], { spread(part.counts[i]) }
       local ahead = l.does.roll(l, s, now)
       local sliding = l.kind == 's'
       reply[r + 1], reply[r + 2] = l.does.free(l, s, now + ahead), ahead + l.does.reset(l, s, now + ahead)
@@ -137,10 +137,16 @@ while arg <= #ARGV do
     parts[p] = { key = KEYS[nextKey], list = list, counts = counts }
     nextKey = nextKey + 1
   end
-  local granted, verdict, remaining, reset, wait = decide(parts, n, count)
+  local shown = {}
+  if count == 0 then told(parts, shown) end
+  local granted, verdict, remaining, reset, wait = decide(parts, n, max(1, count))
   local r = #reply
   reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4], reply[r + 5] = granted, verdict, remaining, reset, wait
-  if granted == 0 then told(parts, reply) end
+  if #shown > 0 then
+    for i = 1, #shown do reply[r + 5 + i] = shown[i] end
+  elseif granted == 0 then
+    told(parts, reply)
+  end
   if granted > 0 and granted < count then
     granted, verdict, remaining, reset, wait = decide(parts, n, 1)
     reply[r + 6], reply[r + 7], reply[r + 8], reply[r + 9] = verdict, remaining, reset, wait

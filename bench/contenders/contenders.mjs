@@ -109,8 +109,8 @@ ${more}`,
     /** It also polls for changed tiers, amounts, bans and keys. */
     pollsPerSecond: 10,
     /**
-     * Greatest share of requests whose limits are read before they are charged, for explanations (`explain.sample`, by default
-     * 0.01).
+     * Greatest share of requests whose limits an older checkout (`--before`) reads separately, for explanations. Since
+     * 2026-11-30 the reply of the decision has them.
      */
     looksFirst: 0.02,
     remembersDenials: true,

@@ -44,7 +44,7 @@ export type GatewayDeps = IdentifyDeps &
   Pick<AcceptDeps, 'snapshot' | 'tracing'> &
   Omit<ForwardDeps, 'mirror' | 'shares'> &
   Pick<EdgeDeps, 'clock'> & {
-    readonly limiter: Pick<Limiter, 'decide' | 'settle' | 'preview'>
+    readonly limiter: Pick<Limiter, 'decide' | 'settle'>
     readonly assignments: Pick<TierAssignments, 'get'>
     /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
     readonly tierSources?: Pick<OpenTierSources, 'sources'>

@@ -85,6 +85,7 @@ const rolled: Counts = []
  * @param counts of each part; empty, or full of holes, for one never seen
  * @param now unix ms
  * @param cost integer ≥ 1
+ * @param shows true if the decision shows the state of the limits even if it allows the request
  */
 export function takeFrom(
   parts: readonly LimitGroup[],
@@ -93,6 +94,7 @@ export function takeFrom(
   cost: number,
   decidedBy: DecidedBy,
   reason: DegradedReason | undefined,
+  shows = false,
 ): Decision {
   let violated = 0
   let free = Number.POSITIVE_INFINITY
@@ -141,6 +143,7 @@ export function takeFrom(
     }
   }
   const allowed = violated === 0
+  const counted = allowed && !shows ? undefined : countedIn(parts, counts, now)
   if (allowed) {
     o = 0
     for (let k = 0; k < parts.length; k++) {
@@ -152,7 +155,6 @@ export function takeFrom(
   }
   if (!allowed && changes) retryMs = waitForAll(parts, counts, now, cost)
   const remaining = allowed ? left : Math.max(0, free)
-  const counted = allowed ? undefined : countedIn(parts, counts, now)
   return { allowed, decidedBy, reason, binding, violated, remaining, resetMs, retryMs, at: now, counted }
 }
 
@@ -164,8 +166,7 @@ export function previewFrom(
   cost: number,
 ): Decision {
   const own = parts.map((_, k) => [...(counts[k] ?? [])])
-  const counted = countedIn(parts, own, now)
-  return { ...takeFrom(parts, own, now, cost, 'store', undefined), counted }
+  return takeFrom(parts, own, now, cost, 'store', undefined, true)
 }
 
 /**

@@ -55,11 +55,24 @@ export function countedIn(parts: readonly LimitGroup[], counts: readonly Counts[
   return { at: now, numbers }
 }
 
-/** Returns how many integers a denial adds to a reply, after the verdict. */
+/** Joins what several servers have shown of the limits of one policy. */
+export function joinCounted(all: readonly Counted[]): Counted {
+  const numbers: number[] = []
+  let at = 0
+  for (const one of all) {
+    at = Math.max(at, one.at)
+    for (let k = 0; k < one.numbers.length; k += COUNTED) {
+      if ((numbers[k] ?? -1) === -1) numbers.splice(k, COUNTED, ...one.numbers.slice(k, k + COUNTED))
+    }
+  }
+  return { at, numbers }
+}
+
+/** Returns how many integers the state of the limits adds to a reply, after the verdict. */
 export function countedSize(parts: readonly LimitGroup[], plain: boolean): number {
   let limits = 0
   for (const part of parts) limits += part.limits.length
-  return plain ? limits : limits * 4
+  return limits * (plain ? 2 : 4)
 }
 
 /** Reads the reply of take.lua (plain) or take_mixed.lua. Their contracts describe the format. */
@@ -84,21 +97,17 @@ export function readCounted(
 
 /** Reads one part, whose limits are those of the policy, in its order. */
 function plainNumbers(limits: readonly Limit[], reply: readonly number[], from: number): number[] {
-  const now = reply[0]!
   const numbers: number[] = []
   for (let i = 0; i < limits.length; i++) {
     const { amount, burst, windowMs } = limits[i]!
-    const packed = reply[from + i]!
+    const packed = reply[from + 2 * i]!
+    const resetMs = reply[from + 2 * i + 1]!
     const before = packed % B
     const used = (packed - before) / B
-    const resetMs = windowMs - (now % windowMs)
-    numbers.push(
-      burst,
-      Math.floor(((amount - used) * windowMs - before * resetMs) / windowMs),
-      resetMs,
-      used,
-      before,
-    )
+    // Where the clock has stepped back, the window begins later, and is read as at its beginning.
+    const share = Math.min(resetMs, windowMs)
+    const free = Math.floor(((amount - used) * windowMs - before * share) / windowMs)
+    numbers.push(burst, free, resetMs, used, before)
   }
   return numbers
 }

@@ -34,7 +34,10 @@ export interface Decision {
   readonly at: number
   /** The same time for each of several servers, if more than one was asked. `Charge` needs it. */
   readonly times?: readonly number[]
-  /** State of the limits, for a denied request and a preview. A remembered denial has the state when it was made. */
+  /**
+   * State of the limits before the request was charged, for a denied request, a preview, and one that asked for it. A
+   * remembered denial has the state when it was made.
+   */
   readonly counted?: Counted | undefined
 }
 
@@ -83,7 +86,7 @@ export interface LimitUsage {
 
 /**
  * One request, as a limiter is asked about it. The cost is an integer ≥ 1. `levels` is required if the policy has a part
- * that is not by consumer, and for an address.
+ * that is not by consumer, and for an address. `shows` is as in `Taking`.
  */
 export type Asking = [
   service: Service,
@@ -91,6 +94,7 @@ export type Asking = [
   consumer: string,
   cost: number,
   levels?: Levels | undefined,
+  shows?: boolean,
 ]
 
 /** One request that is to be decided, and what is called with the decision. */
@@ -100,6 +104,8 @@ export interface Taking {
   readonly consumer: string
   readonly cost: number
   readonly levels: Levels | undefined
+  /** True if the decision has to show the state of the limits even if it allows the request. */
+  readonly shows: boolean
   /** Called once, unless `decide` has returned the decision. An error that it throws is logged, and ends nothing else. */
   readonly decided: (decision: Decision) => void
 }

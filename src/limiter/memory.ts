@@ -114,13 +114,22 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     return made
   }
 
-  const takeAs: MemoryLimiter['takeAs'] = (decidedBy, reason, service, policy, consumer, cost, levels) => {
+  const takeAs: MemoryLimiter['takeAs'] = (
+    decidedBy,
+    reason,
+    service,
+    policy,
+    consumer,
+    cost,
+    levels,
+    shows,
+  ) => {
     const { parts } = policy
     const at = now()
     const keys = keysOf(service.name, parts, consumer, levels)
     const known = keys.map((key) => entries.get(key))
     const counts = keys.map((key, k) => countsOf(known[k], key, parts[k]!, at))
-    const decision = takeFrom(parts, counts, at, cost, decidedBy, reason)
+    const decision = takeFrom(parts, counts, at, cost, decidedBy, reason, shows)
     for (const entry of known) if (entry !== undefined) entry.used = true
     for (let k = 0; decision.allowed && k < parts.length; k++) {
       const entry = keep(known[k], keys[k]!, counts[k]!, expiryOf(parts[k]!.limits, counts[k]!), at)
@@ -136,10 +145,9 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
   }
 
   return {
-    take: (service, policy, consumer, cost, levels) =>
-      takeAs('store', undefined, service, policy, consumer, cost, levels),
-    decide: ({ service, policy, consumer, cost, levels }) =>
-      takeAs('store', undefined, service, policy, consumer, cost, levels),
+    take: (...asking) => takeAs('store', undefined, ...asking),
+    decide: ({ service, policy, consumer, cost, levels, shows }) =>
+      takeAs('store', undefined, service, policy, consumer, cost, levels, shows),
     takeAs,
     settle(charge, quota, slot) {
       const { service, policy, consumer, levels } = charge

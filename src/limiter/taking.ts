@@ -2,12 +2,12 @@ import type { Decision, Limiter, Taking } from './limiter.js'
 
 /** Makes `take` from `decide`, for a caller that prefers a promise. */
 export function promised(decide: Limiter['decide']): Limiter['take'] {
-  return (service, policy, consumer, cost, levels) => {
+  return (service, policy, consumer, cost, levels, shows = false) => {
     let decided: Taking['decided'] = () => {}
     const later = new Promise<Decision>((resolve) => {
       decided = resolve
     })
-    return decide({ service, policy, consumer, cost, levels, decided }) ?? later
+    return decide({ service, policy, consumer, cost, levels, shows, decided }) ?? later
   }
 }
 

@@ -60,9 +60,12 @@ export interface CountSubject {
 
 export interface Take extends CountSubject {
   readonly cost: number
+  /** True if the decision has to show the state of the limits even if it allows the request. */
+  readonly shows: boolean
 }
 
-export interface Settle extends Take {
+export interface Settle extends CountSubject {
+  readonly cost: number
   readonly decidedBy: DecidedBy
   readonly at: number
   readonly slotAt: number

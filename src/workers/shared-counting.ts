@@ -52,7 +52,7 @@ export function createCountForAll() {
       Promise.all(
         takes.map((take) => {
           const { service, policy } = find(take, amounts)
-          return limiter.take(service, policy, take.consumer, take.cost, take.levels)
+          return limiter.take(service, policy, take.consumer, take.cost, take.levels, take.shows)
         }),
       ),
     async settle(settle: Settle, { limiter, amounts }: Counting): Promise<number> {

@@ -82,8 +82,8 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   }
 
   function decide(taking: Taking): undefined {
-    const { service, policy, consumer, cost, levels } = taking
-    const take = { ...whose(service, policy, consumer, levels), cost }
+    const { service, policy, consumer, cost, levels, shows } = taking
+    const take = { ...whose(service, policy, consumer, levels), cost, shows }
     if (asked.push({ take, taking }) === 1) setImmediate(flush)
   }
 

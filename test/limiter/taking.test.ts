@@ -48,6 +48,7 @@ t.test('in memory, decide returns the decision', async (t) => {
       consumer,
       cost: 1,
       levels: undefined,
+      shows: false,
       decided: () => t.fail('called, too'),
     })
   t.match(decide('alice'), { allowed: true, decidedBy: 'store', remaining: 99 })
@@ -66,6 +67,7 @@ t.test('a receiver that throws takes no decision from the others of its batch', 
       consumer: `consumer-${i}`,
       cost: 1,
       levels: undefined,
+      shows: false,
       decided(decision) {
         decided.push(decision)
         if (i % 2 === 0) throw new Error(`number ${i}`)

@@ -5,7 +5,6 @@ import type { CredentialKindName } from '../../config/values/credential-kinds.js
 import type { ExpectedDigest } from '../../credentials/body-digest.js'
 import type { TokenIdentity } from '../../credentials/tokens.js'
 import type { ErrorCode } from '../../errors.js'
-import type { Counted } from '../../limiter/limit-readings.js'
 import type { Charge, Decision } from '../../limiter/limiter.js'
 import type { Holding } from '../../shares.js'
 import type { TraceContext } from '../../telemetry/record/trace-context.js'
@@ -76,8 +75,6 @@ export class Exchange {
   limitMs = 0
   /** True if the request was sampled to be explained later, whatever its outcome. */
   sampled: boolean | undefined
-  /** For a sampled request: the state of its limits. */
-  counted: Counted | undefined
   /** Cost, if it differs from the route's: declared by the client or the upstream, or refunded. */
   cost: number | undefined
   /** Charges that are not settled yet. */

@@ -14,7 +14,7 @@ import { claimsQuota } from '../quota/headers.js'
 import { type Later, WAITING } from '../request-lifecycle.js'
 
 export interface QuotaDeps {
-  readonly limiter: Pick<Limiter, 'decide' | 'preview'>
+  readonly limiter: Pick<Limiter, 'decide'>
   readonly amounts: Pick<Amounts, 'policyFor'>
   readonly charges: Pick<Charges, 'hold'>
   readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
@@ -56,21 +56,10 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
       consumer: x.consumer!,
       cost,
       levels,
+      shows: false,
       decided,
     })
     if (decision !== undefined) decided(decision)
-  }
-
-  /**
-   * Records how the limits stand right before a sampled request is charged: without this, only a denial says so. The query
-   * goes over the same connection, ahead of the charge, and the request does not wait for it: its reply arrives before that
-   * to the charge, or the state is not known.
-   */
-  function look(x: Exchange, policy: Policy, cost: number, levels: Levels | undefined): void {
-    const keep = ({ counted }: Decision): void => {
-      x.counted = counted
-    }
-    limiter.preview(x.route!.quotaOf, policy, x.consumer!, cost, levels).then(keep, () => {})
   }
 
   return function takeQuota(
@@ -98,7 +87,6 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
       return undefined
     }
     x.sampled = Math.random() < x.snapshot.config.decisions.sample
-    if (x.sampled) look(x, policy, cost, levels)
     // In the same turn, so that both go to the store together.
     if (policy.candidate !== undefined) tryOut(x, policy.candidate, cost, levels)
     const decision = limiter.decide({
@@ -107,6 +95,8 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
       consumer: x.consumer!,
       cost,
       levels,
+      // Unlike a denial, a decision that allows does not say by itself how the limits stood.
+      shows: x.sampled,
       decided(late) {
         let refusal: Refusal | undefined
         try {

@@ -1,6 +1,7 @@
 import type { LimitGroup } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import { slotOfKey } from '../key.js'
+import { type Counted, joinCounted } from '../limit-readings.js'
 import type { Decision, DegradedReason } from '../limiter.js'
 import type { Settle } from './scripts.js'
 import type { Verdict } from './take-batch.js'
@@ -55,6 +56,7 @@ export async function takeInTurn(turn: InTurn): Promise<Decision> {
   const { groups, service, cost, timeoutMs, ask, settle, degrade } = turn
   const due = performance.now() + timeoutMs
   const charged: { readonly group: Group; readonly at: number }[] = []
+  const shown: Counted[] = []
   let tightest: Decision | undefined
 
   function giveBack(group: Group, at: number, quota: number): void {
@@ -79,11 +81,13 @@ export async function takeInTurn(turn: InTurn): Promise<Decision> {
       return renumbered(group.parts, verdict)
     }
     charged.push({ group, at: verdict.at })
+    if (verdict.counted !== undefined) shown.push(verdict.counted)
     if (tightest === undefined || verdict.remaining < tightest.remaining) {
       tightest = renumbered(group.parts, verdict)
     }
   }
-  return { ...tightest!, times: charged.map(({ at }) => at) }
+  const counted = shown.length === 0 ? undefined : joinCounted(shown)
+  return { ...tightest!, times: charged.map(({ at }) => at), counted }
 }
 
 /** Resolves with undefined at the timeout. */

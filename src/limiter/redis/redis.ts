@@ -150,7 +150,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
         service,
         cost,
         timeoutMs,
-        ask: (group) => askGroup(group, service, policy, cost),
+        ask: (group) => askGroup(group, taking),
         settle: sender.settle,
         degrade: (reason) => degrade(reason, taking),
       }).then((decision) => deliver(taking, decision, warn))
@@ -162,7 +162,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     const remembered = denials === undefined || !isRemembered(service, policy) ? undefined : denials
     const denied = remembered?.find(nameOf(keys), policy, cost)
     if (denied !== undefined) return denied
-    ask({ slot, parts, keys }, shard, service, policy, cost, (verdict) => {
+    ask({ slot, parts, keys }, shard, taking, (verdict) => {
       if (typeof verdict === 'string') {
         deliver(taking, degrade(verdict, taking), warn)
         return
@@ -183,26 +183,15 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     return groups.length === 1 ? undefined : groups
   }
 
-  function askGroup(
-    group: Group,
-    service: Service,
-    policy: Policy,
-    cost: number,
-  ): DegradedReason | Promise<Verdict | DegradedReason> {
+  function askGroup(group: Group, taking: Taking): DegradedReason | Promise<Verdict | DegradedReason> {
     const shard = shards.of(group.slot)
     if (shard === undefined || !shard.isUp() || closed) return 'breaker'
-    return new Promise((resolve) => ask(group, shard, service, policy, cost, resolve))
+    return new Promise((resolve) => ask(group, shard, taking, resolve))
   }
 
-  function ask(
-    group: Group,
-    shard: Shard,
-    service: Service,
-    policy: Policy,
-    cost: number,
-    answer: WaitingTake['answer'],
-  ): void {
+  function ask(group: Group, shard: Shard, taking: Taking, answer: WaitingTake['answer']): void {
     const { slot, parts, keys } = group
+    const { service, policy, cost, shows } = taking
     const watched = service.onFailure === 'local'
     if (watched && local.owes()) chargeOwed(group)
     sender.ask({
@@ -210,7 +199,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       parts,
       cost,
       plain: isPlain(parts),
-      mergeable: !policy.slots,
+      mergeable: !policy.slots && !shows,
+      shows,
       slot,
       shard,
       answer: watched

@@ -23,6 +23,8 @@ export interface Take {
   readonly cost: number
   /** Number of requests. They are allowed first come, first served. */
   readonly count: number
+  /** True if the reply has to show the state of the limits even if it allows the request. Only for a single one. */
+  readonly shows?: boolean
 }
 
 /** Charge to change. */
@@ -76,11 +78,12 @@ export function takeCall(takes: readonly Take[], deadline: number, now: number):
   let keys = bulk(String(takes.length))
   let args = bulk(String(deadline)) + bulk(String(now))
   let size = 3
-  for (const { keys: own, parts, cost, count } of takes) {
+  for (const { keys: own, parts, cost, count, shows } of takes) {
     const { text, count: arity } = plainArguments(parts[0]!)
     keys += bulk(own[0]!)
-    args += (count === 1 ? bulk(String(cost)) : bulk(String(-cost)) + bulk(String(count))) + text
-    size += 2 + arity + (count === 1 ? 0 : 1)
+    const isOne = count === 1 && shows !== true
+    args += (isOne ? bulk(String(cost)) : bulk(String(-cost)) + bulk(String(shows ? 0 : count))) + text
+    size += 2 + arity + (isOne ? 0 : 1)
   }
   return { script: take, key: takes[0]?.keys[0], rest: keys + args, count: size }
 }
@@ -90,8 +93,8 @@ export function takeMixedCall(takes: readonly Take[], deadline: number, now: num
   const keys = takes.flatMap((one) => one.keys)
   let args = bulk(String(deadline)) + bulk(String(now))
   let size = 3 + keys.length
-  for (const { parts, cost, count } of takes) {
-    args += bulk(String(cost)) + bulk(String(count)) + bulk(String(parts.length))
+  for (const { parts, cost, count, shows } of takes) {
+    args += bulk(String(cost)) + bulk(String(shows ? 0 : count)) + bulk(String(parts.length))
     size += 3
     for (const part of parts) {
       const mixed = mixedArguments(part, now || Date.now())
@@ -161,12 +164,10 @@ export function runAnnounce(client: Client, key: string, node: string, ttl: numb
 }
 
 /**
- * Reads the counts of a key. It sends the script's text, which is short: a read before a charge must not run after it
- * because the script was missing.
+ * Reads the counts of a key.
  *
  * @returns the server's unix ms, the stored value, unix ms of its expiry (negative for none)
  */
 export function runUsage(client: Client, key: string, now: number): Promise<[number, Buffer | null, number]> {
-  const asked = client.callBuffer('eval', usage.source, '1', key, String(now))
-  return asked as Promise<[number, Buffer | null, number]>
+  return run(client, usage, [key], [String(now)]) as Promise<[number, Buffer | null, number]>
 }

@@ -18,8 +18,13 @@ export interface WaitingTake {
   readonly cost: number
   /** True if take.lua can decide it, which is faster. Otherwise take_mixed.lua does. */
   readonly plain: boolean
-  /** True if equal requests may be sent as one. Requests that take slots may not: a slot is 1, whatever the cost. */
+  /**
+   * True if equal requests may be sent as one. Those that take slots may not: a slot is 1, whatever the cost. Nor may those
+   * that show the state of their limits.
+   */
   readonly mergeable: boolean
+  /** True if the verdict has to show the state of the limits even if it allows the request. */
+  readonly shows: boolean
   /** Cluster slot; 0 without a Cluster. */
   readonly slot: number
   readonly shard: Shard
@@ -83,7 +88,7 @@ export function isReply(all: readonly WaitingTake[], reply: unknown): reply is r
     for (let i = length; i < reply.length; i++) if (-reply[i]! > keys) return false
   }
   let at = 1
-  for (const { parts, plain, count } of all) {
+  for (const { parts, plain, count, shows } of all) {
     let limits = 0
     let most = Number.POSITIVE_INFINITY
     for (const part of parts) {
@@ -96,18 +101,19 @@ export function isReply(all: readonly WaitingTake[], reply: unknown): reply is r
         if (burst < most) most = burst
       }
     }
-    const denialSize = TAKE_REPLY + (plain ? limits : limits * 4)
+    const denialSize = TAKE_REPLY + countedSize(parts, plain)
+    const allowedSize = shows ? denialSize : TAKE_REPLY
     if (plain && count === 1) {
       const allowed = (reply[at] & 1) === 1
       if (!isVerdict(reply, at, allowed, limits, most)) return false
-      at += allowed ? TAKE_REPLY : denialSize
+      at += allowed ? allowedSize : denialSize
       continue
     }
     const granted: number = reply[at++]
     if (!(granted >= 0 && granted <= count)) return false
     if (granted > 0) {
       if (!isVerdict(reply, at, true, limits, most)) return false
-      at += TAKE_REPLY
+      at += allowedSize
     }
     if (granted < count) {
       if (!isVerdict(reply, at, false, limits, most)) return false
@@ -148,7 +154,7 @@ function isVerdict(
 export function readReply(all: readonly WaitingTake[], reply: readonly number[], sentAt: number): void {
   const now = reply[0]!
   let at = 1
-  const verdict = (given: number, { parts, plain }: WaitingTake): Verdict => {
+  const verdict = (given: number, { parts, plain, shows }: WaitingTake): Verdict => {
     const allowed = (reply[at]! & 1) === 1
     return {
       allowed,
@@ -160,14 +166,14 @@ export function readReply(all: readonly WaitingTake[], reply: readonly number[],
       resetMs: reply[at + 2]!,
       retryMs: reply[at + 3]!,
       at: now,
-      counted: allowed ? undefined : readCounted(parts, plain, reply, at + TAKE_REPLY),
+      counted: allowed && !shows ? undefined : readCounted(parts, plain, reply, at + TAKE_REPLY),
       sentAt,
     }
   }
   for (const asked of all) {
     if (asked.plain && asked.count === 1) {
       const one = verdict(0, asked)
-      at += TAKE_REPLY + (one.allowed ? 0 : countedSize(asked.parts, true))
+      at += TAKE_REPLY + (one.counted === undefined ? 0 : countedSize(asked.parts, true))
       asked.answer(one)
       continue
     }
@@ -176,7 +182,7 @@ export function readReply(all: readonly WaitingTake[], reply: readonly number[],
     at += 1
     // The reply describes the last request that passed. Those before it left more.
     for (let i = 0; i < granted; i++) each[i]!.answer(verdict((granted - 1 - i) * asked.cost, asked))
-    if (granted > 0) at += TAKE_REPLY
+    if (granted > 0) at += TAKE_REPLY + (asked.shows ? countedSize(asked.parts, asked.plain) : 0)
     for (const one of each.slice(granted)) one.answer(verdict(0, asked))
     if (granted < each.length) at += TAKE_REPLY + countedSize(asked.parts, asked.plain)
   }

@@ -235,7 +235,7 @@ export function createRing(size: number, counts: boolean): Ring {
       numbers[o + REMAINING] = decision.remaining
       numbers[o + RETRY_MS] = decision.retryMs
       numbers[o + AT] = decision.at
-      const counted = decision.counted ?? (decision.decidedBy === 'store' ? r.counted : undefined)
+      const { counted } = decision
       if (counted === undefined || !counts) return
       const count = Math.min(counted.numbers.length, LIMITS * COUNTED)
       numbers[o + COUNTED_AT] = counted.at

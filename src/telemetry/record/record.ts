@@ -3,7 +3,6 @@ import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { CredentialKindName } from '../../config/values/credential-kinds.js'
 import type { ErrorCode } from '../../errors.js'
-import type { Counted } from '../../limiter/limit-readings.js'
 import type { Decision } from '../../limiter/limiter.js'
 import type { TraceContext } from './trace-context.js'
 
@@ -47,8 +46,6 @@ export interface RequestRecord {
    * True if the request is in the sample that is kept for explanations, whatever its outcome; undefined: not decided.
    */
   readonly sampled?: boolean | undefined
-  /** Only for a request in the sample: the state of its limits before it was charged, if known. */
-  readonly counted?: Counted | undefined
   /** Duration of the decision in ms. */
   readonly limitMs: number
   /** Cost of the request, if it differs from that of its route. */

@@ -389,13 +389,15 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
               // Not at every step of the clock: counts that nobody looks at may return when the clock steps back.
               await subject.expire()
               const before = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
-              const looks = cost === 1 && subject.clock >= latest
+              const looks = cost === 1
               const preview = looks && (await subject.limiter.preview(service, policy, consumer, cost))
-              const decision = await take()
+              const decision = await take(cost === 1)
               compare(decision, model.take(policy.limits, cost, subject.clock))
               if (preview) {
                 const { counted, ...foreseen } = preview
                 compare(decision, foreseen)
+                const [shown, read] = [decision.counted?.numbers.join(), counted?.numbers.join()]
+                if (shown !== read) throw new Error(`the decision shows ${shown}, the preview ${read}`)
                 if (!decision.allowed) {
                   const told = await subject.limiter.usage(service, policy, consumer)
                   sameCounts(decision.counted?.numbers, told)
@@ -425,8 +427,9 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
               if (!inTime.allowed) throw new Error(`denied at the retry time of ${decision.retryMs} ms`)
               latest = Math.max(latest, subject.clock)
 
-              async function take(): Promise<Decision> {
-                const decision = await subject.limiter.take(service, policy, consumer, cost)
+              async function take(shows = false): Promise<Decision> {
+                const decision = await subject.limiter.take(service, policy, consumer, cost, undefined, shows)
+                if (decision.allowed && !shows && decision.counted) throw new Error('shown unasked')
                 const { allowed, decidedBy, at } = decision
                 if (allowed) {
                   charges.push({

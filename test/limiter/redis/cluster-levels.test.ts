@@ -1,6 +1,7 @@
 // Tests src/limiter/redis/cross-slot-take.ts
 import t from 'tap'
 import { consumerPart, slotOf } from '../../../src/limiter/key.js'
+import { COUNTED } from '../../../src/limiter/limit-readings.js'
 import { hasRedisServer } from '../../support/redis/redis.js'
 import { startRedisCluster } from '../../support/redis/redis-cluster.js'
 import { policyOf, serviceOf } from '../contract/build.js'
@@ -42,6 +43,34 @@ else {
       t.same(now, [3, 3, 3, 3])
     },
   )
+
+  t.test('a request shows its limits in all slots, as they were before it', async (t) => {
+    const { limiter } = openLimiter(t, addresses, 5000)
+    await limiter.ready
+    const policy = policyOf(
+      { amount: 100, windowMs: DAY },
+      { algorithm: 'fixed', by: 'service', amount: 50, windowMs: DAY },
+      { algorithm: 'strict', by: 'ip', amount: 10, windowMs: DAY },
+    )
+    const service = serviceOf('shown', [policy])
+    const levels = { ip: on(0, 'ip'), tenant: undefined, route: '/' }
+    for (let i = 0; i < 3; i++) {
+      const preview = await limiter.preview(service, policy, on(1, 'alice'), 2, levels)
+      const decision = await limiter.take(service, policy, on(1, 'alice'), 2, levels, true)
+      t.match(decision, { allowed: true, decidedBy: 'store', binding: 2, remaining: 8 - 2 * i })
+      const [shown, read] = [decision.counted!.numbers, preview.counted!.numbers]
+      t.same(
+        shown.filter((_, k) => k % COUNTED !== 2),
+        read.filter((_, k) => k % COUNTED !== 2),
+      )
+      // All but the time until they reset, which passes.
+      t.same(
+        [0, 1, 2].map((k) => shown[k * COUNTED + 1]),
+        [100 - 2 * i, 50 - 2 * i, 10 - 2 * i],
+      )
+    }
+    t.equal((await limiter.take(service, policy, on(1, 'alice'), 2, levels)).counted, undefined)
+  })
 
   t.test('concurrent requests never exceed the level that they share', async (t) => {
     const gateways = [openLimiter(t, addresses, 5000).limiter, openLimiter(t, addresses, 5000).limiter]

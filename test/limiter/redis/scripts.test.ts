@@ -102,6 +102,8 @@ t.test('take: one key per decision, deadline, now, then cost and limits of each'
     t.same(keys, [one.keys[0], two.keys[0]])
     t.same(args, [now + 1000, now, 1, 1, 10, 60_000, 3, 2, 5, 1000, 100, 60_000].map(String))
   }
+  const shown = await watch(() => runTake([{ ...two, shows: true }, one], 0, now))
+  t.same(shown[0]!.args, [0, now, -3, 0, 2, 5, 1000, 100, 60_000, 1, 1, 10, 60_000].map(String))
   const again = await watch(() => runTake([one], 0, 0))
   t.same(
     again.map(({ how }) => how.toLowerCase()),
@@ -302,7 +304,11 @@ t.test('a key whose expiry a migration shifted still belongs to its window', asy
     const [, value, at] = await runUsage(redis.client, key, later)
     t.equal(usageFrom(minute.limits, decodeCounts(minute.limits, value, at, later), later)[0]?.used, 10)
     const verdict = [0b1_0000, 0, 60_000, 6000]
-    t.same(await runTake([takeOf(key, minute, 1)], 0, later), [later, ...verdict, 10], `by ${shift} ms`)
+    t.same(
+      await runTake([takeOf(key, minute, 1)], 0, later),
+      [later, ...verdict, 10, 60_000],
+      `by ${shift} ms`,
+    )
     const mixed = { keys: [key], parts: minute.parts, cost: 1, count: 1 }
     t.same(await runTakeMixed([mixed], 0, later), [later, 0, ...verdict, 0, 60_000, 0, 10])
   }

@@ -72,16 +72,15 @@ t.test('a denial is kept with its route, its consumer and the state of its limit
 
 t.test('a sampled request is kept with the state of its limits, where that is known', async (t) => {
   const kept = open(100, () => 0.999)
-  const counted = { at: NOW, numbers: [10, 4, 30_000, 5, 2] }
+  const decision = exampleDecision({ counted: { at: NOW, numbers: [10, 4, 30_000, 5, 2] } })
   const none = { ...with100, config: { ...with100.config, decisions: { keep: 0, sample: 0.5 } } }
-  kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, counted }))
-  kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, counted }))
+  kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, decision }))
+  kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, decision }))
   kept.keep(exampleRecord(none, { requestId: 'by chance' }))
   kept.keep(
     exampleRecord(none, {
       requestId: 'without the store',
       sampled: true,
-      counted,
       decision: exampleDecision({ decidedBy: 'open', reason: 'timeout' }),
     }),
   )
