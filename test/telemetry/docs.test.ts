@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { createLineBuilder } from '../../src/telemetry/logs/access-log.js'
+import { createLineBuilder } from '../../src/telemetry/logs/access-line.js'
 import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
@@ -111,7 +111,7 @@ t.test('docs/logs.md lists exactly the fields of an access line', async (t) => {
         error: 'quota_exceeded',
         cause: 'x',
       }),
-    ),
+    ).toString('latin1'),
   )
   t.same(documented.sort(), Object.keys(written).sort())
   const example = /```json\n(\{"time".+\})\n```/.exec(page('logs.md'))?.[1] ?? ''

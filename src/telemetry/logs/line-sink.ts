@@ -8,8 +8,8 @@ import type { Output } from './output.js'
  * its way to open a pipe waits for a reader; and it does not tell how many lines an error has cut.
  */
 export interface LineSink {
-  /** Takes whole lines, each with one newline at its end. */
-  write(line: string): void
+  /** Takes whole lines, each with one newline at its end. Bytes are copied. */
+  write(line: string | Uint8Array): void
   /** Resolves when all lines so far are written or dropped, or after `timeoutMs` (2,000). */
   flush(timeoutMs?: number): Promise<void>
   /** Writes as much as possible at once, without waiting for a reader. For the last lines before the process ends. */
@@ -26,8 +26,6 @@ export interface LineSinkOptions {
   readonly onProblem?: ((error: Error) => void) | undefined
   /** Longest time that a line waits for others, in ms. */
   readonly flushMs?: number
-  /** Encoding; `latin1` is cheaper, and correct for lines in ASCII. */
-  readonly encoding?: 'utf8' | 'latin1'
   /** Bytes that are collected for one write. */
   readonly chunkSize?: number
   /** Most bytes that may wait for a slow output. */
@@ -47,8 +45,7 @@ const NEWLINE = 10
 const NOTHING: Buffer = Buffer.alloc(0)
 
 export function createLineSink(output: Output, options: LineSinkOptions = {}): LineSink {
-  const { onProblem, flushMs = 100, encoding = 'utf8' } = options
-  const { chunkSize = 65_536, maxBytes = 8 * 1024 * 1024 } = options
+  const { onProblem, flushMs = 100, chunkSize = 65_536, maxBytes = 8 * 1024 * 1024 } = options
 
   // Lines become bytes at once: collected as strings, they would be thousands of small objects for the garbage
   // collector.
@@ -169,7 +166,7 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
 
   return {
     write(line) {
-      const length = encoding === 'latin1' ? line.length : Buffer.byteLength(line)
+      const length = typeof line === 'string' ? Buffer.byteLength(line) : line.length
       if (closed || queuedBytes + gathered + length > maxBytes) {
         lost++
         return
@@ -182,7 +179,9 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
             : Buffer.allocUnsafeSlow(Math.max(length, chunkSize))
         spare = undefined
       }
-      gathered += gathering.write(line, gathered, encoding)
+      if (typeof line === 'string') gathering.write(line, gathered)
+      else gathering.set(line, gathered)
+      gathered += length
       gatheredLines++
       timer ??= setTimeout(seal, flushMs).unref()
     },
