@@ -6,6 +6,7 @@ import { Agent, request } from 'undici'
 import { createAuthority } from '../support/credentials/authority.js'
 import { createKey, startJwksServer } from '../support/credentials/issuer.js'
 import { freePort } from '../support/free-port.js'
+import { withPaths } from '../support/gateway/paths.js'
 import { startBackend, startProcess } from '../support/gateway/process.js'
 import { readPages } from '../support/pages.js'
 import { ownRedis } from '../support/redis/redis.js'
@@ -191,7 +192,7 @@ t.test(name, async (t) => {
   await prometheus.scraped()
   await shed()
   const reload = async (text: string) => {
-    writeFileSync(gateway.configFile, text)
+    writeFileSync(gateway.configFile, withPaths(text))
     const { statusCode, body } = await request(`${gateway.admin}/config/reload`, { method: 'POST' })
     await body.dump()
     return statusCode

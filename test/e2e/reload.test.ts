@@ -1,6 +1,7 @@
 import { rename, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { Agent, request } from 'undici'
+import { withPaths } from '../support/gateway/paths.js'
 import { startBackend, tally } from '../support/gateway/process.js'
 import { startWhole } from '../support/gateway/whole-gateway.js'
 import { startRedis } from '../support/redis/redis.js'
@@ -55,9 +56,9 @@ t.test('none of 2,000 requests fails across 20 reloads', async (t) => {
       )
       // Every other write is as an editor does it (write beside, rename); the rest are in place.
       if (i % 2 === 0) {
-        await writeFile(`${gateway.configFile}.new`, next)
+        await writeFile(`${gateway.configFile}.new`, withPaths(next))
         await rename(`${gateway.configFile}.new`, gateway.configFile)
-      } else await writeFile(gateway.configFile, next)
+      } else await writeFile(gateway.configFile, withPaths(next))
       const answer = await request(`${gateway.admin}/config/reload`, { method: 'POST' })
       t.equal(answer.statusCode, 200)
       await answer.body.dump()
@@ -104,7 +105,7 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
   }
   // In one step: the gateway could read and reject half of a file that is written in place.
   const replace = async (text: string) => {
-    await writeFile(`${gateway.configFile}.new`, text)
+    await writeFile(`${gateway.configFile}.new`, withPaths(text))
     await rename(`${gateway.configFile}.new`, gateway.configFile)
   }
   t.strictSame(await many(7), { 200: 5, 429: 2 })

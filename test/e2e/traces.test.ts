@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
+import { withPaths } from '../support/gateway/paths.js'
 import { startBackend, startProcess } from '../support/gateway/process.js'
 import { sampleOf } from '../support/telemetry/exposition.js'
 import { startCollector } from '../support/telemetry/otlp-collector.js'
@@ -29,7 +30,7 @@ log: { access: ${log} }
   }
   for (let i = 0; i < 4; i++) await get('/before')
 
-  writeFileSync(gateway.configFile, yaml(1))
+  writeFileSync(gateway.configFile, withPaths(yaml(1)))
   const reload = await request(`${gateway.admin}/config/reload`, { method: 'POST' })
   await reload.body.dump()
   for (let i = 0; i < 20; i++) await get('/after')

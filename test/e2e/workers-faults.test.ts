@@ -7,6 +7,7 @@ import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
 import { tidegateProcess } from '../support/gateway/cli.js'
+import { withPaths } from '../support/gateway/paths.js'
 import { startBackend, startProcess } from '../support/gateway/process.js'
 import { sampleOf } from '../support/telemetry/exposition.js'
 
@@ -96,7 +97,7 @@ t.test('one worker behind a primary', async (t) => {
   })
 
   await t.test('when new workers cannot start, the old ones go on, and one line says why', async (t) => {
-    writeFileSync(gateway.configFile, config(backend.origin, `127.0.0.1:${port}`))
+    writeFileSync(gateway.configFile, withPaths(config(backend.origin, `127.0.0.1:${port}`)))
     gateway.child.kill('SIGHUP')
     await eventually('the new configuration is known', () => /configuration applied/.test(gateway.stderr()))
     gateway.child.kill('SIGUSR2')

@@ -7,6 +7,7 @@ import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
 import { startLoad } from '../support/gateway/load.js'
+import { withPaths } from '../support/gateway/paths.js'
 import { type GatewayProcess, startBackend, startProcess, tally } from '../support/gateway/process.js'
 import { sampleOf } from '../support/telemetry/exposition.js'
 
@@ -136,7 +137,8 @@ t.test('two workers act as one gateway', async (t) => {
 
   await t.test('a reload reaches both workers before it is answered', async (t) => {
     const before = await ask<Status>(gateway, '/config')
-    writeFileSync(gateway.configFile, config(backend.origin, folder, ', { path: /more/*, service: api }'))
+    const more = config(backend.origin, folder, ', { path: /more/*, service: api }')
+    writeFileSync(gateway.configFile, withPaths(more))
     const { hash, workers } = await ask<Status>(gateway, '/config/reload', 'POST')
     t.not(hash, before.hash)
     t.strictSame(

@@ -17,6 +17,7 @@ import type { RequestRecord } from '../../../src/telemetry/record/record.js'
 import { createGuards, type Guards } from '../../../src/upstream/guard/guard.js'
 import { createUpstreams, type Upstreams } from '../../../src/upstream/pool/pool.js'
 import { decidingBy } from './limiter.js'
+import { withPaths } from './paths.js'
 
 /** A clock that stands still until a test moves it. Unix ms, at the start of a minute. */
 export interface Clock {
@@ -89,7 +90,7 @@ export type Overrides = Partial<Omit<GatewayDeps, 'limiter'> & { readonly limite
  * closed when the test ends.
  */
 export async function startGateway(t: Test, yaml: string, overrides: Overrides = {}): Promise<TestGateway> {
-  let current = snapshotOf(yaml)
+  let current = snapshotOf(withPaths(yaml))
   let draining = false
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
@@ -176,7 +177,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     logged,
     snapshot: () => current,
     use(next) {
-      current = snapshotOf(next)
+      current = snapshotOf(withPaths(next))
       upstreams.retain(current)
     },
     drain(on) {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { eventually } from '../eventually.js'
 import { killAtExit } from '../kill-at-exit.js'
+import { withPaths } from './paths.js'
 
 export const CLI = fileURLToPath(new URL('../../../dist/cli/tidegate.js', import.meta.url))
 
@@ -29,7 +30,7 @@ export async function startProcess(
   nodeFlags: readonly string[] = [],
 ): Promise<GatewayProcess> {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
-  const configFile = `${t.testdir({ 'tidegate.yaml': yaml })}/tidegate.yaml`
+  const configFile = `${t.testdir({ 'tidegate.yaml': withPaths(yaml) })}/tidegate.yaml`
   return startProcessOn(t, configFile, env, args, nodeFlags)
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { startGateway } from '../../../src/main.js'
 import { createLog } from '../../../src/telemetry/logs/log.js'
+import { withPaths } from './paths.js'
 
 export interface WholeGateway {
   readonly address: string
@@ -23,7 +24,7 @@ export async function startWhole(t: Test, yaml: string): Promise<WholeGateway> {
   const folder = await mkdtemp(join(tmpdir(), 'tidegate-whole-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const configFile = join(folder, 'tidegate.yaml')
-  writeFileSync(configFile, yaml)
+  writeFileSync(configFile, withPaths(yaml))
   const log = join(folder, 'events.log')
   const gateway = await startGateway({ configFile, events: createLog({ level: 'info', destination: log }) })
   t.teardown(() => gateway.close(0))

@@ -25,11 +25,13 @@ export async function startTls(
   alpn: readonly string[] = ['http/1.1'],
 ): Promise<TlsSite> {
   const upstream = await rawUpstream(t)
+  // Named, so that it is on in the run without it, too.
+  const paths = server.includes('plain_path') ? '' : 'plain_path: true, '
   const yaml = `
 tiers: [free]
 services: { api: { upstreams: ['${upstream.origin}'] } }
 routes: [{ path: /*, service: api }]
-server: { tls: { certificates: [${JSON.stringify(certificate)}] }, ${server} }
+server: { tls: { certificates: [${JSON.stringify(certificate)}] }, ${paths}${server} }
 `
   const site = await startEntrance(t, yaml, { alpn })
   let readByNode = 0

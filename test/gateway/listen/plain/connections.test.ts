@@ -26,7 +26,7 @@ function overBoth(what: string, run: (t: Test, face: Face) => Promise<void>): vo
 type Started = TestGateway & { readonly served: readonly Socket[] }
 
 /** @param server keys of `server` */
-async function start(t: Test, face: Face, yaml: string, server = ''): Promise<Started> {
+async function start(t: Test, face: Face, yaml: string, server = 'plain_path: true'): Promise<Started> {
   if (face === 'over TLS') {
     const tls = `tls: { certificates: [${JSON.stringify(certificate)}] }`
     const { gateway, decrypted } = await startEntrance(t, `${yaml}server: { ${tls}, ${server} }\n`)
@@ -80,7 +80,7 @@ overBoth('plain_path decides who reads a request, and the client gets the same b
   const own = face === 'over TLS' ? 'tls' : 'requests'
   const other = face === 'over TLS' ? 'requests' : 'tls'
   for (const [server, expected] of [
-    ['', 0],
+    ['plain_path: true', 0],
     ['plain_path: false', 1],
     [`plain_path: { ${own}: false }`, 1],
     [`plain_path: { ${other}: false, responses: false }`, 0],
