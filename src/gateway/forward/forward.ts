@@ -6,7 +6,7 @@ import type { ResponseHandler } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
-import { Http2Response } from '../listen/http2/stream.js'
+import { Http2Request, Http2Response } from '../listen/http2/stream.js'
 import { PlainRequest } from '../listen/plain/request.js'
 import type { ForwardedExchange } from '../request-lifecycle.js'
 import { breakOff, retrySoon } from '../respond/client-error.js'
@@ -17,7 +17,13 @@ import { chooseCoding } from '../transform/content-encoding.js'
 import type { Attempt, Trailers } from './attempt.js'
 import { createReplayMemory, type ReplayMemory } from './body-buffer.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
-import { type FullForwarding, isPlain, PlainForwarding, type UnderWay } from './plain-forward.js'
+import {
+  type FullForwarding,
+  isPlain,
+  type OwnResponse,
+  PlainForwarding,
+  type UnderWay,
+} from './plain-forward.js'
 import { createSlowReaders, type ReadPace, type SlowReaders } from './read-pace.js'
 import { errorText } from './upstream-error.js'
 import { type Receiver, Sending, type SendingDeps } from './upstream-exchange.js'
@@ -46,9 +52,11 @@ export function forward(deps: ForwardDeps) {
   const plain = { ...deps, readers, full }
   return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): ForwardedExchange {
     const asked: object = req
-    if (!(asked instanceof PlainRequest)) return full(x, req, res)
-    if (!isPlain(x, asked)) return full(x, asked.asStream(), res)
-    return new PlainForwarding(plain, x, asked, res as object as PlainResponse)
+    if (asked instanceof PlainRequest || (asked instanceof Http2Request && asked.readableEnded)) {
+      if (isPlain(x, asked)) return new PlainForwarding(plain, x, asked, res as object as OwnResponse)
+      return full(x, asked.asStream(), res)
+    }
+    return full(x, req, res)
   }
 }
 

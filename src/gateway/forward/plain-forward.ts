@@ -9,6 +9,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { callerOf } from '../identify/caller.js'
+import { type Http2Request, Http2Response } from '../listen/http2/stream.js'
 import type { PlainRequest } from '../listen/plain/request.js'
 import type { ForwardedExchange } from '../request-lifecycle.js'
 import type { PlainResponse } from '../respond/plain-response.js'
@@ -48,16 +49,22 @@ export interface UnderWay extends BegunAttempt {
   readonly progress: number
 }
 
+/** A request that has arrived whole. */
+type WholeRequest = PlainRequest | Http2Request
+/** A response that is sent on a connection which the gateway reads itself. */
+export type OwnResponse = PlainResponse | Http2Response
+
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'DELETE', 'OPTIONS'])
 /** Methods whose body may go along. A request with another one could have to be sent again, with its body. */
 const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PATCH'])
 
 /** Returns whether `PlainForwarding` may begin this request: nobody wants to see or change its parts. */
-export function isPlain(x: Exchange, { body }: PlainRequest): boolean {
+export function isPlain(x: Exchange, req: WholeRequest): boolean {
   if (!x.snapshot.config.server.plain_path.responses) return false
   const { shape, mirror, costHeader, bodyLimit } = x.route!
   if (shape !== undefined || mirror !== undefined || costHeader !== undefined) return false
   if (x.bodyDigest !== undefined || x.trace?.recording !== undefined) return false
+  const { body } = req
   return body === undefined ? BODILESS.has(x.method) : WITH_BODY.has(x.method) && body.length <= bodyLimit
 }
 
@@ -93,8 +100,8 @@ export class PlainForwarding
   constructor(
     private readonly deps: PlainForwardDeps,
     private readonly x: Exchange,
-    private readonly req: PlainRequest,
-    private readonly res: PlainResponse,
+    private readonly req: WholeRequest,
+    private readonly res: OwnResponse,
   ) {
     this.method = x.method
     this.body = req.body ?? null
@@ -127,8 +134,8 @@ export class PlainForwarding
     const { service } = x.route!
     this.path = upstreamPath(x, upstream)
     this.fields = upstreamHeaders(x, service, upstream, this.req as unknown as IncomingMessage)
-    // The reader of the request has checked each of its fields. Others may come from a token or a tier source.
-    this.clean = service.identity === undefined && x.tenant === undefined
+    // The reader of a plain request has checked each of its fields. Others may come from a token or a tier source.
+    this.clean = this.req.httpVersionMajor === 1 && service.identity === undefined && x.tenant === undefined
     x.upstream = upstream
     this.target = target
     this.dispatched = performance.now()
@@ -167,8 +174,9 @@ export class PlainForwarding
     }
   }
 
-  #respond({ status, head, dated, chunked, body }: WholeResponse): void {
-    const { x, deps, res } = this
+  #respond(response: WholeResponse): void {
+    const { x, deps } = this
+    const { status, body } = response
     const { pass } = x
     deps.upstreams.answered(this.target)
     if (pass !== undefined) {
@@ -180,7 +188,17 @@ export class PlainForwarding
     this.#over = true
     if (outcomeOf(status) === 'well') this.#end('well')
     else this.#end('failed', `status ${status}`)
-    const own = ownFields(x)
+    this.#write(response)
+  }
+
+  #write({ status, head, dated, chunked, body }: WholeResponse): void {
+    const { res } = this
+    const own = ownFields(this.x)
+    if (res instanceof Http2Response) {
+      res.writeHead(status, [...fieldsOf(head), ...own])
+      res.end(body)
+      return
+    }
     let lines = ''
     for (let i = 0; i < own.length; i += 2) lines += `${own[i]!}: ${own[i + 1]!}\r\n`
     res.sayHead(status, head, lines, dated, chunked)
@@ -268,4 +286,17 @@ export class PlainForwarding
       (this.sent === undefined && now - this.dispatched > connect)
     )
   }
+}
+
+/** Returns the fields of a head that was read whole: name, value, … */
+function fieldsOf(head: string): string[] {
+  const fields: string[] = []
+  let at = head.indexOf('\r\n') + 2
+  while (at < head.length) {
+    const colon = head.indexOf(': ', at)
+    const end = head.indexOf('\r\n', colon)
+    fields.push(head.slice(at, colon), head.slice(colon + 2, end))
+    at = end + 2
+  }
+  return fields
 }

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { broken } from '../../exchange/faults.js'
 import { type Secured, setSecured } from '../../exchange/tls-info.js'
@@ -44,6 +45,8 @@ export class Http2Request extends EventEmitter {
   readonly httpVersionMinor = 1
   /** All of it has arrived. */
   complete: boolean
+  /** As of a `PlainRequest`. A body over HTTP/2 is always read as a stream. */
+  readonly body = undefined
   readableEnded: boolean
   readableLength = 0
   socket!: Http2Response
@@ -70,6 +73,11 @@ export class Http2Request extends EventEmitter {
     this.readableEnded = bodiless
     this.window = window
     this.#left = head.length
+  }
+
+  /** Returns itself, which is a stream; as `PlainRequest` does. */
+  asStream(): IncomingMessage {
+    return this as unknown as IncomingMessage
   }
 
   /**
