@@ -2,12 +2,13 @@
  * `npm run bench -- conditions`: Tidegate beside nginx + Lua on one Redis, in each condition that has a mark. A row starts its
  * contenders anew for every round, and they take turns: CPU per request of the gateway's process, as a ratio of the medians.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { OPEN_LIMIT, startPeer, startTidegate, startUpstream } from '../contenders/contenders.mjs'
 import { hasNginxLua, startNginx } from '../contenders/nginx.mjs'
+import { certificate } from '../harness/certificate.mjs'
 import { generate, wrongs } from '../harness/generate.mjs'
 import { h2load } from '../harness/h2load.mjs'
 import { LOAD_CORE, pinSelf, requireTools, shape } from '../harness/machine.mjs'
@@ -105,25 +106,6 @@ const ROWS = {
 }
 
 const ROW_NAMES = Object.keys(ROWS)
-
-/** Makes a certificate of ECDSA on P-256 for this machine. Returns the paths of it and of its key. */
-function certificate(dir) {
-  const [cert, key] = ['cert.pem', 'key.pem'].map((name) => path.join(dir, name))
-  const args = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-days',
-    '2',
-  ]
-  const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1']
-  execFileSync('openssl', [...args, ...subject, '-keyout', key, '-out', cert], { stdio: 'ignore' })
-  return { cert, key }
-}
 
 /** Starts what a row compares, Tidegate first. Each has the store in which its decisions are counted. */
 async function startContenders(
