@@ -1,5 +1,6 @@
 import type { Route } from '../../config/snapshot/snapshot.js'
 import type { Refusal } from '../../errors.js'
+import { charCodeAt } from '../../net/char-code-at.js'
 import { canonicalPath, otherReadings } from '../../net/path.js'
 import { hostName, plainAuthority } from '../exchange/authority.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -117,8 +118,9 @@ const UNESCAPED = /["<>\\^`{|}]/g
  */
 function readQuery(target: string, mark: number): string | undefined {
   let plain = true
-  for (let i = mark; i < target.length; i++) {
-    const code = target.charCodeAt(i)
+  const { length } = target
+  for (let i = mark; i < length; i++) {
+    const code = charCodeAt(target, i)
     if (code <= 0x20 || code === 0x7f || code === 0x23) return undefined
     if (ESCAPED[code] === 1) plain = false
   }

@@ -1,5 +1,6 @@
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { DecidedBy, Decision } from '../../limiter/limiter.js'
+import { charCodeAt } from '../../net/char-code-at.js'
 import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { pathOf } from '../record/target.js'
@@ -124,14 +125,6 @@ function putDecision(bytes: Buffer, from: number, r: RequestRecord, decision: De
   }
   return putMilliseconds(bytes, putBytes(bytes, at, LIMIT_MS), r.limitMs)
 }
-
-/**
- * `text.charCodeAt(i)`, without looking the method up. Texts come in many forms (parts of a request, constants, joined
- * ones), and V8 looks a property of that many forms up again for each character, which takes three times as long.
- */
-const charCodeAt: (text: string, i: number) => number = Function.prototype.call.bind(
-  String.prototype.charCodeAt,
-)
 
 // Each of these writes at a place, and returns the place behind it.
 
