@@ -15,6 +15,7 @@ const usage = `Usage: npm run bench -- [PART] [options]
   conditions          Tidegate beside nginx + Lua: small, denied, TLS, HTTP/2, bodies, open loop, Redis Cluster …
   bodies              10 KB, 100 KB and 1 MB in either direction
   idle                memory of 10,000 idle keep-alive clients
+  burst               latency while 1,000 clients connect at once
   routes              CPU and memory by number of routes and of consumers
   steady              memory over 10 minutes of load
   traces              what traces add to a request, recorded or not
@@ -26,7 +27,7 @@ const usage = `Usage: npm run bench -- [PART] [options]
   --quick             2 rounds of 2 s: does it run, not how fast is it
   --only A,B          of ${NAMES.join(', ')}
   --row A,B           of conditions: only these rows
-  --node PATH         of conditions: the Node for Tidegate and the pair
+  --node PATH         of conditions and burst: the Node for Tidegate and the pair
   --node-args A,B     arguments of node for Tidegate, without their dashes
   --scenario NAME     allowed or denied (both)
   --before DIR        one more, called before: another checkout of Tidegate, built
@@ -72,6 +73,7 @@ if (values.help) {
 }
 const PARTS = {
   conditions: async () => (await import('./gateway/conditions.mjs')).conditions,
+  burst: async () => (await import('./gateway/burst.mjs')).burstOfConnections,
   c: async () => (await import('./gateway/scenario-c.mjs')).scenarioC,
   bodies: async () => (await import('./gateway/bodies.mjs')).bodies,
   idle: async () => (await import('./gateway/idle.mjs')).idle,

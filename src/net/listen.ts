@@ -8,6 +8,12 @@ interface Listen {
 }
 
 /**
+ * Connections that may wait to be accepted. Node's default of 511 overflows when many clients come back at once. The kernel
+ * allows as many as `net.core.somaxconn` at most.
+ */
+const BACKLOG = 4_096
+
+/**
  * Listens on a configured address.
  *
  * @param key configuration key of the address
@@ -15,7 +21,7 @@ interface Listen {
  * @throws Error whose message says what to do
  */
 export async function listen(
-  app: { listen(at: Listen): Promise<unknown> },
+  app: { listen(at: Listen & { readonly backlog: number }): Promise<unknown> },
   address: Listen,
   key: string,
   file: string,
@@ -23,7 +29,7 @@ export async function listen(
   try {
     // For a name with several addresses, Fastify would open a second server for the others, outside our control.
     const host = address.host === 'localhost' ? (await lookup('localhost')).address : address.host
-    await app.listen({ host, port: address.port })
+    await app.listen({ host, port: address.port, backlog: BACKLOG })
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     const where = `${address.host}:${address.port} (${key} in ${file})`

@@ -1,0 +1,109 @@
+/**
+ * `npm run bench -- burst`: 1,000 clients that connect at once and then ask as fast as they are answered, Tidegate beside nginx + Lua.
+ * The p99 of the first two seconds is that of the connections that waited longest to be accepted.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { OPEN_LIMIT, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { hasNginxLua, startNginx } from '../contenders/nginx.mjs'
+import { pinSelf, requireTools, shape } from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { folder, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { median, printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
+
+const CLIENTS = 1_000
+const SECONDS = 2
+/** Greatest p99 of Tidegate, as a multiple of that of nginx. */
+const MOST = 2
+
+/** Returns the number of connections that the kernel has turned away because a listen backlog was full. */
+function overflows() {
+  const lines = readFileSync('/proc/net/netstat', 'utf8').split('\n')
+  const [names, values] = lines.filter((line) => line.startsWith('TcpExt:')).map((line) => line.split(' '))
+  return Number(values[names.indexOf('ListenOverflows')])
+}
+
+async function burst({ url }) {
+  // Connections of the last burst are closed by now.
+  await sleep(500)
+  const before = overflows()
+  const { p50, p99, broken, refused } = await wrk({
+    url: `${url}/open`,
+    connections: CLIENTS,
+    seconds: SECONDS,
+    consumers: 1000,
+  })
+  return { p50, p99, wrong: broken + refused, overflows: overflows() - before }
+}
+
+export async function burstOfConnections({ rounds, node, before, json }) {
+  requireTools({ wrk: true })
+  if (!hasNginxLua())
+    throw new Error(
+      'burst compares with nginx and Lua: install nginx, libnginx-mod-http-lua and lua-nginx-redis',
+    )
+  pinSelf()
+  const store = await startStore()
+  const upstream = await startUpstream()
+  console.log(shape(store.version))
+  const base = { dir: folder(), upstreamPort: upstream.port, redisPort: store.port }
+  const ours = { ...base, node, services: { open: `${OPEN_LIMIT}/min` } }
+  const contenders = [
+    await startTidegate(ours),
+    await startNginx({ ...base, services: { open: OPEN_LIMIT }, limited: true }),
+  ]
+  if (before !== undefined) {
+    const cli = path.join(before, 'dist/cli/tidegate.js')
+    contenders.push(await startTidegate({ ...ours, name: 'before', cli }))
+  }
+  const figures = Object.fromEntries(contenders.map(({ name }) => [name, []]))
+  try {
+    // By then the code is compiled.
+    for (const { url } of contenders)
+      await wrk({ url: `${url}/open`, connections: 64, seconds: 3, consumers: 1000 })
+    for (let i = 0; i < rounds; i++) {
+      for (const contender of i % 2 ? [...contenders].reverse() : contenders)
+        figures[contender.name].push(await burst(contender))
+    }
+  } finally {
+    for (const { child } of contenders) await stop(child)
+    await stop(upstream.child)
+    await store.stop()
+  }
+  const sum = (name, key) => figures[name].reduce((total, round) => total + round[key], 0)
+  const p99 = (name) => median(figures[name].map((round) => round.p99))
+  console.log()
+  printTable(
+    [`${CLIENTS} clients at once`, 'p50 ms', 'p99 ms', 'min', 'max', 'overflows', 'failed'],
+    contenders.map(({ name }) => {
+      const tails = figures[name].map((round) => round.p99)
+      return [
+        name,
+        median(figures[name].map((round) => round.p50)).toFixed(0),
+        p99(name).toFixed(0),
+        Math.min(...tails).toFixed(0),
+        Math.max(...tails).toFixed(0),
+        sum(name, 'overflows'),
+        sum(name, 'wrong'),
+      ]
+    }),
+  )
+  console.log()
+  if (json !== undefined) writeFileSync(json, JSON.stringify(figures))
+  const share = p99('tidegate') / p99('nginx-lua')
+  return printMarks([
+    {
+      name: `${CLIENTS} new connections at once: p99 ≤ ${MOST} times that of nginx-lua`,
+      figure: share.toFixed(2),
+      holds: share <= MOST,
+    },
+    {
+      name: 'no connection was turned away',
+      figure: `${sum('tidegate', 'overflows')} overflows, ${sum('tidegate', 'wrong')} failed requests`,
+      holds: sum('tidegate', 'overflows') + sum('tidegate', 'wrong') === 0,
+    },
+  ])
+}
