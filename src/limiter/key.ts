@@ -35,14 +35,17 @@ export function limitKey(service: string, consumerPart: string, policyPart: stri
   return `rl:${service}:{${consumerPart}}:${policyPart}`
 }
 
+/** CRC16-XMODEM of each byte. */
+const CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte << 8
+  for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1
+  return crc
+})
+
 /** Returns the Redis Cluster slot for the hash tag `tag` (ASCII): CRC16-XMODEM modulo 16384. */
 export function slotOf(tag: string): number {
   let crc = 0
-  for (let i = 0; i < tag.length; i++) {
-    crc ^= tag.charCodeAt(i) << 8
-    for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1
-    crc &= 0xffff
-  }
+  for (let i = 0; i < tag.length; i++) crc = (crc << 8) ^ CRC[((crc >> 8) ^ tag.charCodeAt(i)) & 0xff]!
   return crc & 0x3fff
 }
 

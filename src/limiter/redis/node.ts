@@ -4,7 +4,7 @@ import type { OnReply } from './reply-queue.js'
 import type { RespValue } from './resp-reader.js'
 import { type Client, evalOf, evalshaOf, isNoScript, runCall, type ScriptCall } from './run-script.js'
 import { settleCall, takeCall, takeMixedCall } from './scripts.js'
-import { createTakeConnection } from './take-connection.js'
+import { createTakeConnection, type TakeConnection } from './take-connection.js'
 
 /**
  * One Redis server: its health, its clock, and the way to it.
@@ -95,35 +95,32 @@ export function createShard(options: ShardOptions): Shard {
 
   /** Sends a call to this server. */
   function ask(call: ScriptCall, onReply: OnReply): void {
-    if (own === undefined) {
-      through(node, call, onReply)
-      return
-    }
+    if (own === undefined) through(node, call, onReply)
+    else askOwn(own, call, onReply)
+  }
+
+  function askOwn(own: TakeConnection, call: ScriptCall, onReply: OnReply): void {
     own.send(evalshaOf(call), (error, reply) => {
-      if (isNoScript(error)) own.send(evalOf(call), onReply)
-      else onReply(error, reply)
+      if (error === undefined) onReply(undefined, reply)
+      else if (!isNoScript(error)) refused(call, error, onReply)
+      else {
+        own.send(evalOf(call), (error, reply) => {
+          if (error === undefined) onReply(undefined, reply)
+          else refused(call, error, onReply)
+        })
+      }
     })
   }
 
-  function send(call: ScriptCall, onReply: OnReply): void {
-    if (own?.isReady() !== true) {
+  function refused(call: ScriptCall, error: Error, onReply: OnReply): void {
+    // ioredis learns from it who has the slot, and follows once.
+    if (client !== node && REDIRECTION.test(error.message)) {
       through(client, call, onReply)
       return
     }
-    ask(call, (error, reply) => {
-      if (error === undefined) {
-        onReply(undefined, reply)
-        return
-      }
-      // ioredis learns from it who has the slot, and follows once.
-      if (client !== node && REDIRECTION.test(error.message)) {
-        through(client, call, onReply)
-        return
-      }
-      // A primary that has become a replica: ioredis finds the new one.
-      if (error.message.startsWith('READONLY')) node.disconnect(true)
-      onReply(error, undefined)
-    })
+    // A primary that has become a replica: ioredis finds the new one.
+    if (error.message.startsWith('READONLY')) node.disconnect(true)
+    onReply(error, undefined)
   }
 
   function schedule(): void {
@@ -236,7 +233,10 @@ export function createShard(options: ShardOptions): Shard {
       misses++
       if (misses >= MISSES_TO_OPEN) open('timeouts')
     },
-    send,
+    send(call, onReply) {
+      if (own?.isReady() === true) askOwn(own, call, onReply)
+      else through(client, call, onReply)
+    },
     cork() {
       if (own === undefined) node.stream?.cork()
       else own.cork()

@@ -99,10 +99,12 @@ export function createSender(options: SenderOptions): Sender {
     settling = []
     plain = []
     mixed = []
+    const sentAt = performance.now()
+    const send = (asked: readonly WaitingTake[]) => sendTakes(asked, sentAt)
     shards.together(() => {
       inBatches(settles, sendSettles)
-      inBatches(merged(plainTakes), sendTakes)
-      inBatches(merged(mixedTakes), sendTakes)
+      inBatches(merged(plainTakes), send)
+      inBatches(merged(mixedTakes), send)
     })
   }
 
@@ -137,7 +139,7 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
-  function sendTakes(asked: readonly WaitingTake[], sentAt = performance.now()): void {
+  function sendTakes(asked: readonly WaitingTake[], sentAt: number): void {
     const { shard, plain: isPlain } = asked[0]!
     const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs - gatherMs, done: false }
     inFlight.push(batch)
