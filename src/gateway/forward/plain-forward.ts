@@ -91,6 +91,8 @@ export class PlainForwarding
   path = ''
   fields: string[] = []
   clean = false
+  /** The attempt has ended. */
+  #ended = false
   /** The response is written. */
   #over = false
   /** Has taken over. */
@@ -170,7 +172,7 @@ export class PlainForwarding
       this.#respond(response)
     } catch (error) {
       broken(this.res, error)
-      if (!this.#over) this.#end('unknown')
+      if (!this.#ended) this.#end('unknown')
     }
   }
 
@@ -240,6 +242,7 @@ export class PlainForwarding
       this.place = undefined
       give(place.share, place.caller)
     }
+    this.#ended = true
     deps.upstreams.ended(this.target, outcome, why)
   }
 
@@ -253,7 +256,7 @@ export class PlainForwarding
     const full = this.deps.full(this.x, this.req.asStream(), this.res as unknown as ServerResponse)
     this.#full = full
     if (this.#over) full.adoptWritten()
-    else if (this.dispatched > 0) this.#attempt = full.adopt(this, this)
+    else if (this.dispatched > 0 && !this.#ended) this.#attempt = full.adopt(this, this)
     return full
   }
 
