@@ -32,7 +32,7 @@ const usage = `Usage: npm run bench -- [PART] [options]
   --scenario NAME     allowed or denied (both)
   --before DIR        one more, called before: another checkout of Tidegate, built
   --json FILE         the figures once more, for a program
-  --write             of c: puts its table into docs/capacity.md
+  --write             of c and conditions: puts its table into docs/capacity.md, bench/README.md
   --profile DIR       writes a CPU profile of Tidegate there; its figures don't count (or BENCH_CPU_PROF=DIR)
   --auto-pipelining   ioredis' auto-pipelining for the pair
 `

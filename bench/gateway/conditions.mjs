@@ -16,9 +16,10 @@ import { printMarks } from '../harness/marks.mjs'
 import { folder, startScript, stop } from '../harness/process.mjs'
 import { encryptionOf, pollsOf, probe, round } from '../harness/round.mjs'
 import { startCluster, startStore } from '../harness/store.mjs'
-import { median, printTable } from '../harness/table.mjs'
+import { median, printTable, textBetween, writeBetween } from '../harness/table.mjs'
 import { wrk } from '../harness/wrk.mjs'
 
+const README = fileURLToPath(new URL('../README.md', import.meta.url))
 const RATE = 4000
 const PACED_CLIENTS = 64
 const NGINX = 'nginx-lua'
@@ -210,7 +211,9 @@ function marksOf(name, figures) {
   const marks = Object.entries(most).flatMap(([peer, limit]) => {
     if (figures[peer] === undefined) return []
     const { share, text } = shareOf(figures.tidegate, figures[peer])
-    return [{ name: `${name}: ≤ ${limit} of ${peer}`, figure: text, holds: share <= limit }]
+    return [
+      { name: `${name}: ≤ ${limit} of ${peer}`, peer, mark: limit, figure: text, holds: share <= limit },
+    ]
   })
   if (!latency) return marks
   const p50 = (who) => mid(figures[who], 'p50') - mid(figures.direct, 'p50')
@@ -218,13 +221,17 @@ function marksOf(name, figures) {
   if (figures[NGINX] !== undefined) {
     marks.push({
       name: `${name}: added p50 ≤ that of ${NGINX}`,
-      figure: `${two(p50('tidegate'))} ms, ${NGINX} ${two(p50(NGINX))} ms`,
+      peer: `${NGINX}, added p50`,
+      mark: `${two(p50(NGINX))} ms`,
+      figure: `${two(p50('tidegate'))} ms`,
       holds: p50('tidegate') <= p50(NGINX),
     })
   }
   marks.push({
     name: `${name}: p99 ≤ 1 ms by the limiter`,
-    figure: `${two(limiter)} ms (${two(mid(figures.tidegate, 'p99'))} with it, ${two(mid(figures.unlimited, 'p99'))} without)`,
+    peer: 'itself without limits, p99',
+    mark: '1 ms more',
+    figure: `${two(limiter)} ms (${two(mid(figures.tidegate, 'p99'))} and ${two(mid(figures.unlimited, 'p99'))})`,
     holds: limiter <= 1,
   })
   return marks
@@ -269,17 +276,38 @@ function report(name, figures) {
   return { row: name, ok: hold && invalid.length === 0, valid: invalid.length === 0, marks, figures }
 }
 
-/** Prints one line a row, as bench/README.md has them. */
-function printSummary(results) {
-  console.log('\n## All rows\n')
-  const peers = [NGINX, 'before', 'pair', 'one-redis'].filter((who) => results.some((r) => r.figures[who]))
-  const cells = ({ row, figures, marks }) => [
-    ROWS[row].what,
-    mid(figures.tidegate, 'cpu').toFixed(1),
-    ...peers.map((who) => (figures[who] === undefined ? '' : shareOf(figures.tidegate, figures[who]).text)),
-    marks.map(({ name, holds }) => `${name.slice(row.length + 2)} ${holds ? 'HOLD' : 'MISS'}`).join(' · '),
-  ]
-  printTable(['condition', 'CPU µs/req', ...peers.map((who) => `of ${who}`), 'marks'], results.map(cells))
+const COLUMNS = ['condition', 'CPU µs/request', 'compared with', 'of it', 'mark', '']
+
+/** Returns the lines of a row in the table of all rows, one for each mark. */
+function cellsOf({ row, figures, marks }) {
+  return marks.map(({ peer, figure, mark, holds }, i) => [
+    i === 0 ? ROWS[row].what : '',
+    i === 0 ? mid(figures.tidegate, 'cpu').toFixed(1) : '',
+    peer,
+    figure,
+    `≤ ${mark}`,
+    holds ? 'holds' : '**missed**',
+  ])
+}
+
+/** Puts the rows into the table of bench/README.md for this Node, in place of older ones of the same conditions. */
+function write(results, machine, version) {
+  const name = `conditions on Node ${version.split('.')[0]}`
+  const lines = textBetween(README, name)
+    .split('\n')
+    .filter((line) => line.startsWith('| ') && !line.startsWith('| ---') && !line.startsWith('| condition'))
+  const groups = {}
+  let last
+  for (const cells of lines.map((line) => line.slice(2, -2).split(' | '))) {
+    if (cells[0] !== '') last = cells[0]
+    groups[last] ??= []
+    groups[last].push(cells)
+  }
+  for (const result of results) groups[ROWS[result.row].what] = cellsOf(result)
+  const rows = Object.values(ROWS).flatMap(({ what }) => groups[what] ?? [])
+  const line = (cells) => `| ${cells.join(' | ')} |`
+  const table = [COLUMNS, ['---', '---:', '---', '---:', '---', '---'], ...rows].map(line)
+  writeBetween(README, name, [machine, '', ...table].join('\n'))
 }
 
 /** Returns whether every round was valid and the marks hold. */
@@ -324,7 +352,11 @@ export async function conditions(options) {
     await stop(upstream.child, 'SIGKILL')
     await store.stop()
   }
-  printSummary(results)
+  console.log('\n## All rows\n')
+  printTable(COLUMNS, results.flatMap(cellsOf))
+  const valid = results.every((r) => r.valid)
+  if (options.write && valid) write(results, machine, version)
+  else if (options.write) console.log('\nNot written: a round was not valid.')
   if (json) writeFileSync(json, `${JSON.stringify({ machine, rounds, seconds, results }, null, 2)}\n`)
   return results.every((r) => r.ok)
 }

@@ -2,7 +2,7 @@
  * Scenario C: 5,000 parallel clients on Redis. No client gets more than its limit, nothing fails, and nothing passes uncounted.
  * Measures the cost in Redis and what the gateway adds at p99, at 4,000 requests a second.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { startPeer, startTidegate, startUpstream } from '../contenders/contenders.mjs'
@@ -10,6 +10,7 @@ import { generate, wrongs } from '../harness/generate.mjs'
 import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from '../harness/machine.mjs'
 import { ask, folder, startScript, stop } from '../harness/process.mjs'
 import { startStore } from '../harness/store.mjs'
+import { writeBetween } from '../harness/table.mjs'
 import { addedLatency } from './added-latency.mjs'
 
 const CLIENTS = 5000
@@ -19,6 +20,7 @@ const GATHER = '2ms'
 /** Greatest share of a core that Redis may use, by the design. */
 const REDIS_MARK = 0.1
 const HOUR = 3_600_000
+const CAPACITY = fileURLToPath(new URL('../../docs/capacity.md', import.meta.url))
 
 async function checked(gateway, service, upstream, run) {
   const before = await gateway.metrics()
@@ -165,7 +167,7 @@ export async function scenarioC({ rounds, seconds, quick, json, write }) {
   if (result.latency !== undefined) {
     const table = tableOf(result)
     console.log(`\n## Table\n\n${table}`)
-    if (write && wrong.length === 0) writeTable(table)
+    if (write && wrong.length === 0) writeBetween(CAPACITY, 'scenario-c', table)
     else if (write) console.log('\nNot written: what is wrong above is no result.')
   }
   const mark = missed
@@ -208,14 +210,6 @@ function tableOf({ machine, clients, rate, withinLimit, gathered, overLimit, bur
     '',
     machine,
   ].join('\n')
-}
-
-function writeTable(table) {
-  const page = fileURLToPath(new URL('../../docs/capacity.md', import.meta.url))
-  const text = readFileSync(page, 'utf8')
-  const [before] = text.split('<!-- scenario-c -->')
-  const [, after] = text.split('<!-- /scenario-c -->')
-  writeFileSync(page, `${before}<!-- scenario-c -->\n${table}\n<!-- /scenario-c -->${after}`)
 }
 
 /** Waits for the next hour if this one ends too soon: the previous window would count, and blur "exactly". */
