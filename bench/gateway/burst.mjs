@@ -46,7 +46,8 @@ export async function burstOfConnections({ rounds, node, before, json }) {
       'burst compares with nginx and Lua: install nginx, libnginx-mod-http-lua and lua-nginx-redis',
     )
   pinSelf()
-  const store = await startStore()
+  // nginx opens a connection to Redis for each client.
+  const store = await startStore(['--tcp-backlog', 4096])
   const upstream = await startUpstream()
   console.log(shape(store.version))
   const base = { dir: folder(), upstreamPort: upstream.port, redisPort: store.port }

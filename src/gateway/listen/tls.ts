@@ -68,6 +68,8 @@ const CIPHERS = [
 interface Handshake {
   readonly next: (secured: Socket) => void
   readonly failed: (why: string) => void
+  /** Has the bare socket no longer watched: nothing of the handshake outlives it. */
+  readonly unwatch: () => void
 }
 
 /**
@@ -128,8 +130,8 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     })
     made.on('secureConnection', (socket: TLSSocket) => {
       // The client may reset it before its protocol has taken it.
-      socket.on('error', () => {})
-      const handshake = take(socket)
+      socket.on('error', ignore)
+      const handshake = take(endsOf(socket))
       const certificate = clientCa === undefined ? undefined : readClientCertificate(socket)
       // Node treats a resumed session without any certificate as verified.
       if (handshake === undefined || (required && certificate?.verified !== true)) {
@@ -141,16 +143,16 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
       handshake.next(socket)
     })
     made.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-      take(socket)?.failed(error.code ?? error.message)
+      take(endsOf(socket))?.failed(error.code ?? error.message)
       socket.destroy()
     })
     return made
   }
 
-  function take(socket: Socket): Handshake | undefined {
-    const key = endsOf(socket)
-    const handshake = handshakes.get(key)
-    handshakes.delete(key)
+  function take(ends: string): Handshake | undefined {
+    const handshake = handshakes.get(ends)
+    handshakes.delete(ends)
+    handshake?.unwatch()
     return handshake
   }
 
@@ -241,13 +243,9 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
   return {
     secure(socket, next, failed) {
       const ends = endsOf(socket)
-      const handshake = { next, failed }
-      handshakes.set(ends, handshake)
-      socket.once('close', () => {
-        if (handshakes.get(ends) !== handshake) return
-        handshakes.delete(ends)
-        failed('the connection ended in its handshake')
-      })
+      const closed = (): void => take(ends)?.failed('the connection ended in its handshake')
+      handshakes.set(ends, { next, failed, unwatch: () => void socket.off('close', closed) })
+      socket.once('close', closed)
       server.emit('connection', socket)
     },
     reload,
@@ -259,6 +257,8 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     },
   }
 }
+
+function ignore(): void {}
 
 function filesOf({ certificates, client_ca: ca }: TlsSettings): readonly string[] {
   const files = certificates.flatMap(({ cert, key }) => [cert, key])

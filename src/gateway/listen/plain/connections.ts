@@ -38,6 +38,12 @@ const TICK_MS = 250
 /** Bytes that a connection may send while its request is under way, before the gateway stops reading it. */
 const HELD_BYTES = 8_192
 
+/** Key on a socket: its connection, as long as that has carried only plain requests. */
+const CONNECTION = Symbol('plain connection')
+interface Served extends Socket {
+  [CONNECTION]?: { take(chunk: Buffer): void; end(): void; closed(): void } | undefined
+}
+
 export function createPlainConnections({
   settings,
   accept,
@@ -85,11 +91,17 @@ export function createPlainConnections({
       readonly first: (socket: Socket) => void,
       readonly http1: (socket: Socket) => void,
     ) {
-      this.written = securedOf(socket) === undefined ? undefined : this.#onWritten
-      socket.on('data', this.#onData)
-      socket.on('end', this.#onEnd)
-      socket.on('error', this.#onError)
-      socket.on('close', this.#onClose)
+      this.written =
+        securedOf(socket) === undefined
+          ? undefined
+          : (error) => {
+              if (!error) this.#current?.out()
+            }
+      ;(socket as Served)[CONNECTION] = this
+      socket.on('data', onData)
+      socket.on('end', onEnd)
+      socket.on('error', ignore)
+      socket.on('close', onClose)
     }
 
     check(): void {
@@ -115,7 +127,7 @@ export function createPlainConnections({
       last.req.resume()
       if (this.socket.destroyed) return
       if (!last.shouldKeepAlive || leaving) this.#end(last.shouldKeepAlive)
-      else if (this.#held !== undefined) process.nextTick(this.#goOn)
+      else if (this.#held !== undefined) process.nextTick(goOn, this)
     }
 
     /**
@@ -129,7 +141,7 @@ export function createPlainConnections({
       this.socket.destroySoon()
     }
 
-    #onData = (chunk: Buffer): void => {
+    take(chunk: Buffer): void {
       if (this.#ending) return
       if (this.#current !== undefined) {
         this.#hold(chunk)
@@ -153,11 +165,11 @@ export function createPlainConnections({
       if (this.#held.length > HELD_BYTES) this.socket.pause()
     }
 
-    #goOn = (): void => {
+    goOn(): void {
       const held = this.#held
       if (held === undefined || this.#current !== undefined || this.socket.destroyed) return
       this.#held = undefined
-      this.#onData(held)
+      this.take(held)
       if (this.socket.isPaused()) this.socket.resume()
     }
 
@@ -174,33 +186,31 @@ export function createPlainConnections({
     #letGo(): void {
       const { socket } = this
       open.delete(this)
-      socket.off('data', this.#onData)
-      socket.off('end', this.#onEnd)
-      socket.off('error', this.#onError)
-      socket.off('close', this.#onClose)
+      ;(socket as Served)[CONNECTION] = undefined
+      socket.off('data', onData)
+      socket.off('end', onEnd)
+      socket.off('error', ignore)
+      socket.off('close', onClose)
     }
 
     /**
      * Ends the connection when the client ends its side, as Node's HTTP/1.1 server does. Responses that are ready are sent
      * first.
      */
-    #onEnd = (): void => {
+    end(): void {
       sendWaiting()
       this.#ending = true
       this.socket.end()
     }
 
-    #onWritten = (error?: Error | null): void => {
-      if (!error) this.#current?.out()
-    }
-
-    /** Ignores an error, usually a reset: the connection closes next. */
-    #onError = (): void => {}
-
-    #onClose = (): void => {
+    closed(): void {
       open.delete(this)
       this.#current?.gone()
     }
+  }
+
+  function goOn(connection: PlainConnection): void {
+    connection.goOn()
   }
 
   return {
@@ -217,3 +227,20 @@ export function createPlainConnections({
     },
   }
 }
+
+// One function each for all connections, as most connections are idle.
+
+function onData(this: Served, chunk: Buffer): void {
+  this[CONNECTION]!.take(chunk)
+}
+
+function onEnd(this: Served): void {
+  this[CONNECTION]!.end()
+}
+
+function onClose(this: Served): void {
+  this[CONNECTION]!.closed()
+}
+
+/** Ignores an error, usually a reset: the connection closes next. */
+function ignore(): void {}

@@ -24,9 +24,9 @@ t.test('both readers forward and answer the same, however TLS cuts the bytes', a
   const check = fc.asyncProperty(batch, async (list) => {
     await Promise.all(list.map((plan, i) => checkSame(pairs[i]!, plan)))
   })
-  await fc.assert(check, { numRuns: 15, endOnFailure: true })
+  await fc.assert(check, { numRuns: 10, endOnFailure: true })
   const own = pairs.reduce((sum, { plain }) => sum + plain.gateway.records.length - plain.readByNode(), 0)
-  t.ok(own > 20, `${own} were read here`)
+  t.ok(own > 15, `${own} were read here`)
 })
 
 t.test('the protocol that ALPN agreed on decides who reads', async (t) => {
