@@ -34,6 +34,8 @@ export interface TakeConnectionEvents {
 const READ_SIZE = 16 * 1024
 /** Errors of AUTH of a server that wants no password. ioredis goes on, too. */
 const NO_PASSWORD_WANTED = /no password is set|without any password configured|wrong number of arguments/
+/** Error to the first command of a connection beyond `maxclients`. */
+const NO_ROOM = 'ERR max number of clients'
 const LOST = 'the connection to the store was lost'
 
 /**
@@ -133,7 +135,6 @@ function connect(
   let unwritten = ''
   let ready = false
   let closed = false
-  let problem: Error | undefined
 
   const late = setTimeout(() => destroy(new Error('connect ETIMEDOUT')), options.connectTimeout)
 
@@ -176,8 +177,11 @@ function connect(
     }
     send(commandOf('CLIENT', 'SETNAME', connectionName ?? ''), (error) => {
       if (closed) return
-      // A name is no more than a help. If the server refuses more than that, it closes the connection.
-      problem = error
+      // A name is no more than a help. A server without room for one more client says so here, and closes.
+      if (error?.message.startsWith(NO_ROOM) === true) {
+        destroy(error)
+        return
+      }
       ready = true
       clearTimeout(late)
       onReady()
@@ -198,7 +202,7 @@ function connect(
 
   socket.once(options.tls === undefined ? 'connect' : 'secureConnect', logIn)
   socket.on('error', destroy)
-  socket.on('close', () => destroy(problem))
+  socket.on('close', () => destroy(undefined))
 
   return {
     isReady: () => ready,

@@ -139,6 +139,18 @@ t.test('a password that is refused to it is logged, and not tried all the time',
   await eventually('it is let in', () => limiter.state() === 'up')
 })
 
+t.test('a server without room for it is named in the log, and keeps the other one', { skip }, async (t) => {
+  const redis = await ownRedis(t)
+  await redis.client.config('SET', 'maxclients', '2')
+  const { limiter, log } = openLimiter(t, redis.url)
+  const told = /max number of clients/
+  await eventually('it is logged', () => log.some(({ fields }) => told.test(String(fields.error))))
+  t.equal(limiter.state(), 'degraded')
+  t.equal((await connections(redis)).all, 1)
+  await redis.client.config('SET', 'maxclients', '10')
+  await eventually('it is up', () => limiter.state() === 'up')
+})
+
 t.test('the probe proves this connection, not the other one', async (t) => {
   const redis = await startRedis(t)
   const proxy = await silencing(t, redis.port)
