@@ -1,6 +1,6 @@
 /**
  * `npm run soak`: runs a gateway under mixed load, and fits its memory after forced collections to a line: how much it gains in
- * ten minutes. Needs nothing but Node. See README.md.
+ * ten minutes. Needs redis-server. See README.md.
  */
 import { parseArgs } from 'node:util'
 import { after, ok, reset, startBackend, status } from './chaos/backend.mjs'
@@ -8,6 +8,7 @@ import { config, folder, startGateway } from './chaos/gateway.mjs'
 import { sleep, startLoad } from './chaos/load.mjs'
 import { leftAfterGc, measurable } from './harness/left-after-gc.mjs'
 import { printMarks } from './harness/marks.mjs'
+import { startStore } from './harness/store.mjs'
 import { printTable } from './harness/table.mjs'
 
 const usage = `Usage: npm run soak -- [options]
@@ -36,6 +37,7 @@ const NOISE = 2
 const kinds = [ok, ok, ok, ok, after(20), status(500), reset]
 let turn = 0
 const backend = await startBackend((req, res) => kinds[turn++ % kinds.length](req, res))
+const store = await startStore()
 const gateway = await startGateway(
   config(
     {
@@ -43,6 +45,7 @@ const gateway = await startGateway(
       tight: { upstreams: [backend.origin], outliers: false, limits: { free: '5/min' } },
     },
     {
+      store: { redis: `redis://127.0.0.1:${store.port}`, timeout: '2s' },
       consumers: [{ header: { name: 'x-user-id', from: ['127.0.0.1'] } }, { ip: {} }],
       log: { access: '/dev/null' },
     },
@@ -99,6 +102,7 @@ for (let i = 1; i <= MORE_SAMPLES && !gains().every(({ holds }) => holds); i++) 
 const alive = gateway.alive()
 await gateway.stop()
 backend.stop()
+await store.stop()
 
 printTable(
   ['after min', 'requests', 'anonymous MiB', 'heap MiB'],
