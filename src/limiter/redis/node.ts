@@ -123,6 +123,10 @@ export function createShard(options: ShardOptions): Shard {
     onReply(error, undefined)
   }
 
+  function isConnected(): boolean {
+    return node.status === 'ready' && own?.isReady() !== false
+  }
+
   function schedule(): void {
     clearTimeout(timer)
     timer = setTimeout(probe, PROBE_EVERY + Math.random() * PROBE_JITTER)
@@ -139,7 +143,7 @@ export function createShard(options: ShardOptions): Shard {
       node.disconnect(true)
       return
     }
-    if (node.status !== 'ready' || own?.isReady() === false || probeSent !== undefined) return
+    if (!isConnected() || probeSent !== undefined) return
     probeSent = now
     const clockThen = clock.at(now)
     // A new server gets the other scripts first: a script that must be sent again is overtaken by the commands after
@@ -154,7 +158,7 @@ export function createShard(options: ShardOptions): Shard {
     ask(takeCall([], 0, 0), (error, reply) => {
       probeSent = undefined
       if (error !== undefined) {
-        if (!closed && node.status === 'ready') onRefusal(error)
+        if (!closed && isConnected()) onRefusal(error)
         return
       }
       const took = performance.now() - now
