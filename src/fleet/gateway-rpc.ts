@@ -115,7 +115,10 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
     if (asked === undefined || handler === undefined || asked.from === self) return
     if ((asked.to !== undefined && asked.to !== self) || !maySend(0) || !mayAnswer()) return
     try {
-      const text = JSON.stringify({ id: asked.id, from: self, body: (await handler(asked.body)) ?? null })
+      const answer = handler(asked.body)
+      // An answer that is there is counted at once: many questions may come in one read.
+      const body = (answer instanceof Promise ? await answer : answer) ?? null
+      const text = JSON.stringify({ id: asked.id, from: self, body })
       const bytes = Buffer.byteLength(text)
       maySend(bytes)
       if (!closed && bytes <= ANSWER_BYTES) await store.publish(answersOf(asked.from), text)
