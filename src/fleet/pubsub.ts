@@ -1,5 +1,5 @@
-import { Cluster, type Redis } from 'ioredis'
 import { StoreCluster } from '../limiter/redis/cluster.js'
+import { Cluster, type Redis } from '../limiter/redis/ioredis.js'
 import type { Client } from '../limiter/redis/run-script.js'
 
 export type Subscriber = ReturnType<typeof openSubscriber>

@@ -1,5 +1,5 @@
-import { Cluster, type ClusterNode, Redis } from 'ioredis'
 import { nodeConnector, type OnBroken } from './connectors.js'
+import { Cluster, type ClusterNode, Redis } from './ioredis.js'
 
 /** Matches `MOVED 3999 127.0.0.1:6381`. The host may be missing or an IPv6 address. */
 const REDIRECTION = /^(?:MOVED|ASK) \d{1,5} \S*:\d{1,5}$/

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
-import { Redis, type RedisOptions } from 'ioredis'
 import type { Config } from '../../config/schema/schema.js'
 import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
 import { type Log, throttledWarning } from '../../log-throttle.js'
 import { StoreCluster } from './cluster.js'
 import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
+import { Redis, type RedisOptions } from './ioredis.js'
 import type { Client } from './run-script.js'
 
 /** Address of the store, or of a Cluster's nodes, with the credentials. */

@@ -1,7 +1,7 @@
 import { connect as connectTcp, type OnReadOpts, Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import { AbstractConnector, type Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { RedisServer } from '../../config/values/redis-address.js'
+import { AbstractConnector, type Cluster, Redis, type RedisOptions } from './ioredis.js'
 import { guardReplies, type ReplyGuard } from './reply-guard.js'
 
 /**

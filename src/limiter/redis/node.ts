@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis'
 import type { LossReason } from '../outage.js'
+import type { Redis } from './ioredis.js'
 import type { OnReply } from './reply-queue.js'
 import type { RespValue } from './resp-reader.js'
 import { type Client, evalOf, evalshaOf, isNoScript, runCall, type ScriptCall } from './run-script.js'

@@ -1,5 +1,5 @@
-import { Cluster, type Redis } from 'ioredis'
 import type { LossReason } from '../outage.js'
+import { Cluster, type Redis } from './ioredis.js'
 import { createShard, type Shard, type ShardOptions } from './node.js'
 import type { Client } from './run-script.js'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { type Cluster, Command, type Redis } from 'ioredis'
+import { type Cluster, Command, type Redis } from './ioredis.js'
 import { bulk } from './script-arguments.js'
 
 /** Loads the Lua files of lua/ and runs them. */

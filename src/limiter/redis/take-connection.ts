@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
-import type { Redis, RedisOptions } from 'ioredis'
 import { type ServerOfSocket, serverOf } from './connectors.js'
+import type { Redis, RedisOptions } from './ioredis.js'
 import { createReplyQueue, type OnReply } from './reply-queue.js'
 import { bulk } from './script-arguments.js'
 
