@@ -220,7 +220,7 @@ function marksOf(name, figures) {
   const limiter = mid(figures.tidegate, 'p99') - mid(figures.unlimited, 'p99')
   if (figures[NGINX] !== undefined) {
     marks.push({
-      name: `${name}: added p50 ≤ that of ${NGINX}`,
+      name: `${name}: added p50 ≤ ${two(p50(NGINX))} ms, that of ${NGINX}`,
       peer: `${NGINX}, added p50`,
       mark: `${two(p50(NGINX))} ms`,
       figure: `${two(p50('tidegate'))} ms`,
