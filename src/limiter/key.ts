@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { charCodeAt } from '../net/char-code-at.js'
 
 /**
  * Formats counter keys: `rl:<service>:{<consumer>}:<policy>`. The hash tag contains the consumer only. So what one
@@ -12,10 +11,9 @@ const LONGEST_PLAIN = 64
 
 /** Returns true for printable ASCII without braces and colons that does not look like a hash. */
 function isPlain(id: string): boolean {
-  const { length } = id
-  if (length === 0 || length > LONGEST_PLAIN || charCodeAt(id, 0) === TILDE) return false
-  for (let i = 0; i < length; i++) {
-    const code = charCodeAt(id, i)
+  if (id.length === 0 || id.length > LONGEST_PLAIN || id.charCodeAt(0) === TILDE) return false
+  for (let i = 0; i < id.length; i++) {
+    const code = id.charCodeAt(i)
     if (code < 0x20 || code > 0x7e || code === 0x7b || code === 0x7d || code === COLON) return false
   }
   return true

@@ -1,5 +1,3 @@
-import { charCodeAt } from './char-code-at.js'
-
 /**
  * The canonical path decides the route, the cost and the path for the upstream. No other spelling of a path can reach a
  * backend past the limit of the route.
@@ -41,10 +39,9 @@ for (const char of '"<>^`{|}') BYTES[char.charCodeAt(0)] = ESCAPED_BYTE
 
 /** Returns true if no byte of the path needs work: the common case, checked without allocating. */
 function isPlain(raw: string): boolean {
-  const { length } = raw
   let previous = 0
-  for (let i = 0; i < length; i++) {
-    const code = charCodeAt(raw, i)
+  for (let i = 0; i < raw.length; i++) {
+    const code = raw.charCodeAt(i)
     if (BYTES[code] !== PLAIN_BYTE) return false
     // Two slashes, or a dot that begins a segment (perhaps a dot segment), take the slow path.
     if (previous === SLASH && (code === SLASH || code === DOT)) return false

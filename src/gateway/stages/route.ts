@@ -1,6 +1,5 @@
 import type { Route } from '../../config/snapshot/snapshot.js'
 import type { Refusal } from '../../errors.js'
-import { charCodeAt } from '../../net/char-code-at.js'
 import { canonicalPath, otherReadings } from '../../net/path.js'
 import { hostName, plainAuthority } from '../exchange/authority.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -118,9 +117,8 @@ const UNESCAPED = /["<>\\^`{|}]/g
  */
 function readQuery(target: string, mark: number): string | undefined {
   let plain = true
-  const { length } = target
-  for (let i = mark; i < length; i++) {
-    const code = charCodeAt(target, i)
+  for (let i = mark; i < target.length; i++) {
+    const code = target.charCodeAt(i)
     if (code <= 0x20 || code === 0x7f || code === 0x23) return undefined
     if (ESCAPED[code] === 1) plain = false
   }

@@ -1,6 +1,5 @@
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { DecidedBy, Decision } from '../../limiter/limiter.js'
-import { charCodeAt } from '../../net/char-code-at.js'
 import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
 import { pathOf } from '../record/target.js'
@@ -142,7 +141,7 @@ function putQuoted(bytes: Buffer, from: number, key: Buffer, text: string): numb
 /** Puts ASCII text as it is. */
 function put(bytes: Buffer, at: number, text: string): number {
   const { length } = text
-  for (let i = 0; i < length; i++) bytes[at + i] = charCodeAt(text, i)
+  for (let i = 0; i < length; i++) bytes[at + i] = text.charCodeAt(i)
   return at + length
 }
 
@@ -151,7 +150,7 @@ function putText(bytes: Buffer, at: number, text: string): number {
   const { length } = text
   if (length > MAX_TEXT) return put(bytes, at, escaped(text))
   for (let i = 0; i < length; i++) {
-    const code = charCodeAt(text, i)
+    const code = text.charCodeAt(i)
     if (code < SPACE || code > TILDE || code === QUOTE || code === BACKSLASH)
       return put(bytes, at, escaped(text))
     bytes[at + i] = code
