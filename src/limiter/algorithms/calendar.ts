@@ -31,6 +31,12 @@ export const calendar: Algorithm = {
   expires: (_limit, counts, o) => counts[o + 2]!,
   stored: {
     bytes: 8,
-    read: (value, at, { calendar }, now) => [...uint32s(value, at, 2), periodAt(calendar!, now).end],
+    read(value, at, { calendar }, now) {
+      const [index, used] = uint32s(value, at, 2)
+      const present = periodAt(calendar!, now)
+      // The clock may have stepped back over the end of a period.
+      const { end } = index! > present.index ? periodAt(calendar!, present.end) : present
+      return [index!, used!, end]
+    },
   },
 }
