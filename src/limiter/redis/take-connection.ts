@@ -111,7 +111,7 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents):
 
 interface ConnectionEvents {
   onReady(): void
-  /** Called once, after all that waited for replies. */
+  /** Called once, before all that wait for replies. */
   onClose(error: Error | undefined, wasReady: boolean): void
 }
 
@@ -196,8 +196,9 @@ function connect(
     const wasReady = ready
     ready = false
     socket.destroy()
-    replies.fail(new Error(LOST))
+    // First, so that the loss has its name before the calls that fail by it count as misses.
     onClose(error, wasReady)
+    replies.fail(new Error(LOST))
   }
 
   socket.once(options.tls === undefined ? 'connect' : 'secureConnect', logIn)

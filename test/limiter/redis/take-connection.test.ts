@@ -121,6 +121,23 @@ t.test('when it alone is lost, it alone is made again', { skip }, async (t) => {
   t.match(kept, new RegExp(`^id=${rest} `, 'm'), 'the other one stayed')
 })
 
+t.test('the log calls it a lost connection, however many calls are in flight', { skip }, async (t) => {
+  const redis = await ownRedis(t)
+  const { limiter, log } = openLimiter(t, redis.url, PATIENT, { batch: 1, merge: false })
+  await limiter.ready
+  const [id] = (await connections(redis)).takes
+  await redis.client.call('CLIENT', 'PAUSE', '10000', 'WRITE')
+  const taken = Array.from({ length: 5 }, () => limiter.take(service, policy, 'alice', 1))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  await redis.client.call('CLIENT', 'KILL', 'ID', id!)
+  for (const decision of await Promise.all(taken)) t.match(decision, { decidedBy: 'open', reason: 'error' })
+  t.match(
+    log.find(({ fields }) => fields.event === 'degraded'),
+    { fields: { reason: 'connection' } },
+  )
+  await redis.client.call('CLIENT', 'UNPAUSE')
+})
+
 t.test('a password that is refused to it is logged, and not tried all the time', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const { limiter, log } = openLimiter(t, `redis://default:first@127.0.0.1:${redis.port}`)
