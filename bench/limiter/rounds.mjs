@@ -31,11 +31,13 @@ export const PARTS = {
     shape: 'denied',
     jobs: [{ job: 'closedLoop', inFlight: IN_FLIGHT[0] }],
   })),
-  latency: ['tidegate', 'tidegate, gathering', ...PEERS, 'the harness alone'].map((subject) => ({
-    subject,
-    shape: 'one',
-    jobs: [{ job: 'paced', rate: RATE }],
-  })),
+  latency: ['tidegate', 'tidegate, gather: 0', 'tidegate, gathering', ...PEERS, 'the harness alone'].map(
+    (subject) => ({
+      subject,
+      shape: 'one',
+      jobs: [{ job: 'paced', rate: RATE }],
+    }),
+  ),
 }
 
 const CONSUMERS = 10_000

@@ -35,7 +35,7 @@ export const SHAPES = {
 
 const quiet = { info() {}, warn() {}, error() {} }
 
-async function tidegate({ port, shape, consumers }, gatherMs = 0) {
+async function tidegate({ port, shape, consumers }, gatherMs = 'auto') {
   const { connectStore } = await import('../../dist/limiter/redis/connect.js')
   const { createRedisLimiter } = await import('../../dist/limiter/redis/redis.js')
   const { policyOf } = await import('../../dist/config/snapshot/policy.js')
@@ -160,6 +160,7 @@ async function nothing() {
 
 export const SUBJECTS = {
   tidegate,
+  'tidegate, gather: 0': (options) => tidegate(options, 0),
   /** `store.gather: 1ms` */
   'tidegate, gathering': (options) => tidegate(options, 1),
   '@upstash/ratelimit': upstash,

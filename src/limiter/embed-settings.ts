@@ -52,7 +52,7 @@ export interface StoreSettings {
   readonly max_keys?: number | undefined
   readonly batch?: number | undefined
   readonly merge?: boolean | undefined
-  readonly gather?: Duration | undefined
+  readonly gather?: Duration | 'auto' | undefined
   readonly denials?: number | undefined
   /** True for decisions on a connection of their own to each server. Default: true. */
   readonly own_connection?: boolean | undefined

@@ -4,6 +4,7 @@ import { countersThatFit } from './heap-room.js'
 import type { Limiter } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { connectStore } from './redis/connect.js'
+import { TIMER_MS } from './redis/gather.js'
 import { createNodes } from './redis/heartbeat.js'
 import { createRedisLimiter } from './redis/redis.js'
 
@@ -17,6 +18,12 @@ export interface OpenedCounts {
   /** Returns the number of connections that were closed because the store broke the protocol. */
   protocolErrors(): number
   close(): Promise<void>
+}
+
+/** Returns how long a decision may wait for others: at least nine tenths of its time are left to the store. */
+function gatherOf({ gather, timeout }: Config['store']): number | 'auto' {
+  if (gather === 'auto') return timeout < 10 * TIMER_MS ? 0 : 'auto'
+  return Math.min(gather, timeout / 10)
 }
 
 /**
@@ -48,8 +55,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     decides,
     batch: config.batch,
     merge: config.merge,
-    // Leaves at least nine tenths of the time to the store.
-    gatherMs: Math.min(config.gather, config.timeout / 10),
+    gatherMs: gatherOf(config),
     denials: config.denials,
     // Without decisions it would carry nothing.
     ownConnection: config.own_connection && decides,

@@ -1,4 +1,4 @@
-import type { Static } from '@sinclair/typebox'
+import { type Static, Type } from '@sinclair/typebox'
 import { Admin } from './admin.js'
 import { Consumers } from './credentials.js'
 import { Decisions } from './decisions.js'
@@ -90,10 +90,10 @@ const Store = object(
       restart: true,
     }),
     merge: boolean('Send equal requests of one moment to Redis as one', { default: true, restart: true }),
-    gather: duration(
-      'How long a decision waits for others that share its call to Redis; 0: not at all. Where decisions come one by one it takes load off Redis, and delays each by as much',
-      [0, 5],
-      { default: '0', restart: true },
+    gather: either<number | 'auto'>(
+      [Type.Literal('auto', { description: 'As long as it pays' }), duration('A fixed time', [0, 5])],
+      'How long a decision waits for others that share its call to Redis. auto: about 0.5 ms at most, and only where decisions come fast enough to share calls. 0: not at all',
+      { default: 'auto', restart: true },
     ),
     denials: integer(
       'Denials to remember at least. They are repeated without asking Redis. 0: none',

@@ -39,8 +39,8 @@ export interface RedisLimiterOptions {
   readonly batch?: number
   /** True (the default) if equal requests of one turn of the event loop are sent as one. */
   readonly merge?: boolean
-  /** How long a decision waits for others to share its call, in ms. It is part of `timeoutMs`. Default: 0. */
-  readonly gatherMs?: number
+  /** How long a decision waits for others to share its call, in ms. It is part of `timeoutMs`. Default: `auto`. */
+  readonly gatherMs?: number | 'auto'
   /** True (the default) if decisions take a connection of their own to each server, beside that of `store`. */
   readonly ownConnection?: boolean
   /** For tests only: clock in unix ms, in place of the server's. */
@@ -77,7 +77,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     gateways = () => 1,
     batch = MOST_IN_BATCH,
     merge = true,
-    gatherMs = 0,
+    gatherMs = 'auto',
     ownConnection = true,
     now,
   } = options

@@ -1,4 +1,5 @@
 import type { DegradedReason } from '../limiter.js'
+import { createGathering } from './gather.js'
 import type { Shard } from './node.js'
 import type { Shards } from './nodes.js'
 import { foreignKeys, type Settle, settleCall, takeCall, takeMixedCall } from './scripts.js'
@@ -32,11 +33,8 @@ export interface SenderOptions {
   readonly batch: number
   /** True if equal requests of one turn are sent as one. */
   readonly merge: boolean
-  /**
-   * How long a decision waits for others to share its call, in ms; 0: until the end of its turn. It is part of
-   * `timeoutMs`.
-   */
-  readonly gatherMs: number
+  /** As in `GatheringOptions`. It is part of `timeoutMs`. */
+  readonly gatherMs: number | 'auto'
   /** For tests only: clock in unix ms, in place of the server's. */
   readonly now: (() => number) | undefined
   readonly warn: (fields: object, message: string) => void
@@ -62,7 +60,7 @@ interface Batch {
 }
 
 /**
- * Collects requests of one turn of the event loop, or of `gatherMs`, and sends them together: one script call per 64
+ * Collects requests (`gather.ts` decides for how long) and sends them together: one script call per 64
  * requests or as many as `batch` says, in a Cluster one per slot, and one write per server. Replies are matched in
  * order. Nothing that may have run is sent twice.
  */
@@ -72,8 +70,6 @@ export function createSender(options: SenderOptions): Sender {
   let plain: WaitingTake[] = []
   let mixed: WaitingTake[] = []
   let settling: Settling[] = []
-  let scheduled = false
-  let gathering: NodeJS.Timeout | undefined
   let turnsWithout = 0
   let timer: NodeJS.Timeout | undefined
   /** `performance.now()` at which the timer is due. */
@@ -81,26 +77,19 @@ export function createSender(options: SenderOptions): Sender {
   /** `performance.now()` of the latest reply. */
   let latestReply = 0
 
-  function schedule(): void {
-    if (scheduled) return
-    if (gatherMs > 0 && plain.length + mixed.length < most) {
-      gathering ??= setTimeout(flush, gatherMs)
-      return
-    }
-    scheduled = true
-    setImmediate(flush)
-  }
+  const gathering = createGathering({
+    gatherMs,
+    most,
+    waiting: () => plain.length + mixed.length,
+    send: sendAll,
+  })
 
-  function flush(): void {
-    scheduled = false
-    clearTimeout(gathering)
-    gathering = undefined
+  function sendAll(since: number, sentAt: number): void {
     const [settles, plainTakes, mixedTakes] = [settling, plain, mixed]
     settling = []
     plain = []
     mixed = []
-    const sentAt = performance.now()
-    const send = (asked: readonly WaitingTake[]) => sendTakes(asked, sentAt)
+    const send = (asked: readonly WaitingTake[]) => sendTakes(asked, since, sentAt)
     shards.together(() => {
       inBatches(settles, sendSettles)
       inBatches(merged(plainTakes), send)
@@ -139,15 +128,15 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
-  function sendTakes(asked: readonly WaitingTake[], sentAt: number): void {
+  /** @param since `performance.now()` from which the requests have waited */
+  function sendTakes(asked: readonly WaitingTake[], since: number, sentAt: number): void {
     const { shard, plain: isPlain } = asked[0]!
-    const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs - gatherMs, done: false }
+    const batch: Batch = { shard, asked, sentAt, due: since + timeoutMs, done: false }
     inFlight.push(batch)
-    if (timer === undefined) wakeIn(timeoutMs - gatherMs)
+    if (timer === undefined) wakeIn(batch.due - sentAt)
     const write = isPlain ? takeCall : takeMixedCall
     // The deadline is by the server's clock, so an injected clock has none.
-    const call =
-      now === undefined ? write(asked, shard.deadline(sentAt - gatherMs), 0) : write(asked, 0, now())
+    const call = now === undefined ? write(asked, shard.deadline(since), 0) : write(asked, 0, now())
     shard.send(call, (error, reply) => {
       try {
         if (error === undefined) onReply(batch, reply)
@@ -213,7 +202,7 @@ export function createSender(options: SenderOptions): Sender {
       // finds its server.
       finish(batch)
       if (batch.asked.length === 1) answerAll(batch.asked[0]!, 'error')
-      else for (const one of batch.asked) sendTakes([one], batch.sentAt)
+      else for (const one of batch.asked) sendTakes([one], batch.due - timeoutMs, batch.sentAt)
       return
     }
     warn({ error: storeError(error) }, 'the store failed on a decision')
@@ -261,16 +250,16 @@ export function createSender(options: SenderOptions): Sender {
   return {
     ask(asked) {
       ;(asked.plain ? plain : mixed).push(asked)
-      schedule()
+      gathering.added()
     },
     settle(slot, settle) {
       return new Promise((resolve) => {
         settling.push({ slot, settle, resolve })
-        schedule()
+        gathering.added()
       })
     },
     close() {
-      flush()
+      gathering.flush()
       clearTimeout(timer)
       while (inFlight[0] !== undefined) giveUp(inFlight[0], 'error')
     },

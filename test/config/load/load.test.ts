@@ -34,7 +34,7 @@ t.test('the smallest file gets every default', async (t) => {
       max_keys: 1_000_000,
       batch: 64,
       merge: true,
-      gather: 0,
+      gather: 'auto',
       denials: 10_000,
       own_connection: true,
     },
