@@ -243,8 +243,13 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
   return {
     secure(socket, next, failed) {
       const ends = endsOf(socket)
-      const closed = (): void => take(ends)?.failed('the connection ended in its handshake')
-      handshakes.set(ends, { next, failed, unwatch: () => void socket.off('close', closed) })
+      const handshake = { next, failed, unwatch: () => void socket.off('close', closed) }
+      const closed = (): void => {
+        // The client may have used the same port again before this end was noticed.
+        if (handshakes.get(ends) === handshake) take(ends)
+        failed('the connection ended in its handshake')
+      }
+      handshakes.set(ends, handshake)
       socket.once('close', closed)
       server.emit('connection', socket)
     },

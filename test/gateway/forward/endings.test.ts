@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createWatchdog } from '../../../src/gateway/exchange/watchdog.js'
 import { createReplayMemory } from '../../../src/gateway/forward/body-buffer.js'
+import { PlainForwarding } from '../../../src/gateway/forward/plain-forward.js'
 import type { Decision } from '../../../src/limiter/limiter.js'
 import { createShares } from '../../../src/shares.js'
 import type { Target } from '../../../src/upstream/pool/choose.js'
@@ -18,10 +19,13 @@ import { handshake, SWITCHING } from '../../support/http/websocket.js'
 
 /** A request, the answers of the store and the upstreams, and how the client behaves. */
 interface Plan {
+  /** True for a route on which one object may forward a request (`plain-forward.ts`). */
+  readonly plain: boolean
   readonly ask:
     | 'get'
     | 'put'
     | 'post'
+    | 'short post'
     | 'unfinished'
     | 'too large'
     | 'pipelined'
@@ -40,6 +44,7 @@ interface Plan {
 const ANSWERS = [
   'ok',
   'ok',
+  'chunks',
   'slow',
   'early',
   'cut',
@@ -52,6 +57,7 @@ const ANSWERS = [
 ] as const
 
 const plan: fc.Arbitrary<Plan> = fc.record({
+  plain: fc.constant(false),
   ask: fc.constantFrom(
     ...([
       'get',
@@ -74,12 +80,26 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   reload: fc.option(fc.integer({ min: 0, max: 2 }), { nil: undefined, freq: 8 }),
 })
 
+const plainPlan: fc.Arbitrary<Plan> = fc
+  .record({
+    one: plan,
+    ask: fc.constantFrom(...(['get', 'short post'] as const)),
+    answer: fc.constantFrom(...ANSWERS, 'ok', 'chunks'),
+    stays: fc.boolean(),
+  })
+  .map(({ one, ask, answer, stays }) => ({
+    ...one,
+    ...{ plain: true, ask, answer, store: 'at once' },
+    leaves: stays ? undefined : one.leaves,
+  }))
+
 const LARGE = 'x'.repeat(300_000)
 const CHUNKED = 'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n'
 
 const NOTHING = {
   watched: 0,
   inside: [],
+  shares: [],
   places: 0,
   waiting: [],
   inFlight: [],
@@ -95,6 +115,9 @@ function act(request: RawRequest, answer: string, first: boolean): void {
     case 'silent':
     case 'early':
       say('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+      break
+    case 'chunks':
+      say(`${CHUNKED}2\r\nok\r\n0\r\n\r\n`)
       break
     case 'hints':
       say('HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n')
@@ -171,11 +194,15 @@ routes:
     mirror: { service: shadow, share: 30 }
     websocket: { handshake: 400ms, idle: 300ms }
     timeouts: { connect: 100ms, headers: 300ms, idle: 300ms, total: 2s }
+  - { path: /plain, service: api, body_limit: 64, timeouts: { connect: 100ms, headers: 300ms, idle: 300ms, total: 2s } }
+# Named, so that it is on in the run without it, too.
+server: { plain_path: true }
 `
   const yamls = [yamlOf(all, 2), yamlOf(all.slice(0, 2), 1), yamlOf(all.toReversed(), 2)]
 
   // Counts around the real functions: each target must be left as often as it was entered.
-  const real = createUpstreams(snapshotOf(yamls[0]!))
+  const shares = createShares()
+  const real = createUpstreams(snapshotOf(yamls[0]!), { shares })
   const inside = new Map<Target['endpoint'], number>()
   const faults: string[] = []
   const count = ({ endpoint }: Target, by: 1 | -1) => {
@@ -185,9 +212,9 @@ routes:
   }
   const upstreams: Upstreams = {
     ...real,
-    begun(target) {
+    begun(target, ...rest) {
       count(target, 1)
-      return real.begun(target)
+      return real.begun(target, ...rest)
     },
     ended(target, ...rest) {
       count(target, -1)
@@ -207,6 +234,7 @@ routes:
     upstreams,
     watchdog,
     replays,
+    shares,
     limiter: { take: (_service, _policy, consumer) => take(consumer), settle: () => {} },
   })
   t.teardown(async () => {
@@ -214,11 +242,24 @@ routes:
     await real.close()
   })
 
+  let whole = 0
+  let started = 0
+  const { start, onWhole } = PlainForwarding.prototype
+  PlainForwarding.prototype.start = function () {
+    started++
+    start.call(this)
+  }
+  PlainForwarding.prototype.onWhole = function (response) {
+    whole++
+    onWhole.call(this, response)
+  }
+
   let ids = 0
   const due: string[] = []
   const may: string[] = []
 
-  function bytesOf({ ask, store, answer }: Plan): string {
+  function bytesOf({ plain, ask, store, answer }: Plan): string {
+    const path = plain ? '/plain' : '/'
     const request = (line: string, ...fields: string[]) => {
       const id = `r-${ids++}`
       answers.set(id, answer)
@@ -239,17 +280,20 @@ routes:
     }
     const [id, head] =
       ask === 'get' || ask === 'pipelined'
-        ? request('GET /')
+        ? request(`GET ${path}`)
         : ask === 'too large'
-          ? request('POST /', 'Content-Length: 65')
-          : request(`${ask === 'post' ? 'POST' : 'PUT'} /`, 'Transfer-Encoding: chunked')
+          ? request(`POST ${path}`, 'Content-Length: 65')
+          : ask === 'short post'
+            ? request(`POST ${path}`, 'Content-Length: 5')
+            : request(`${ask === 'post' ? 'POST' : 'PUT'} ${path}`, 'Transfer-Encoding: chunked')
     due.push(id)
     if (ask === 'pipelined') {
-      const [second, rest] = request('GET /')
+      const [second, rest] = request(`GET ${path}`)
       may.push(second)
       return head + rest
     }
     if (ask === 'get' || ask === 'too large') return head
+    if (ask === 'short post') return `${head}hello`
     return `${head}5\r\nhello\r\n${ask === 'unfinished' ? '' : '0\r\n\r\n'}`
   }
 
@@ -271,6 +315,7 @@ routes:
   const held = () => ({
     watched: watchdog.size(),
     inside: [...inside.values()].filter((requests) => requests !== 0),
+    shares: [...shares.all()].filter(({ held, holders }) => held !== 0 || holders.size > 0),
     places: gateway.guards.describe(gateway.snapshot())[0]!.concurrency!.in_flight,
     waiting: [...real.waiting()].filter(([, requests]) => requests > 0),
     inFlight: real.describe().filter((state) => state.in_flight !== 0),
@@ -280,7 +325,7 @@ routes:
   })
 
   await fc.assert(
-    fc.asyncProperty(fc.array(plan, { minLength: 4, maxLength: 24 }), async (batch) => {
+    fc.asyncProperty(fc.array(fc.oneof(plan, plainPlan), { minLength: 4, maxLength: 24 }), async (batch) => {
       await Promise.all(batch.map(run))
       // The gateway may not even have accepted the request yet.
       await eventually('nothing is under way', () => isDeepStrictEqual(held(), NOTHING)).catch((error) => {
@@ -298,6 +343,7 @@ routes:
     'none is recorded twice',
   )
   t.ok(due.length + may.length >= times.size)
+  t.ok(started > 5, `${started} were plain, and ${whole} had a whole response`)
   t.equal(gateway.accessLines.length, gateway.records.length)
   t.ok(gateway.logged.every(({ fields }) => JSON.stringify(fields).includes('the store broke')))
 })

@@ -1,10 +1,12 @@
 // Tests src/gateway/exchange/tls-info.ts src/gateway/identify/certificate.ts
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { openTls } from '../../../src/gateway/listen/tls.js'
 import type { RequestRecord } from '../../../src/telemetry/record/record.js'
 import { createAuthority, type Issued, pairOf } from '../../support/credentials/authority.js'
 import { eventually } from '../../support/eventually.js'
@@ -224,6 +226,41 @@ t.test('silent connections do not delay a drain, however far their handshake has
   for (const connection of [silent, half, made.connection]) await connection.closed()
   await eventually('none is left', () => site.counts.open === 0)
   t.equal(site.received(), 0)
+})
+
+t.test('the late end of a handshake does not end that of the next connection from its port', async (t) => {
+  const tls = await openTls({
+    settings: { certificates: [api], min_version: 'TLSv1.2', handshake_timeout: 10_000 },
+    alpn: ['http/1.1'],
+    log: { info() {}, warn() {}, error() {} },
+  })
+  t.teardown(tls.close)
+  const sockets: Socket[] = []
+  const server = createServer((socket) => void sockets.push(socket.on('error', () => {})))
+  server.listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const left = connectTcp(port, '127.0.0.1')
+  await eventually('the first connection', () => sockets.length === 1)
+  const client = connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
+  client.on('error', () => {})
+  t.teardown(() => client.destroy())
+  await eventually('the second connection', () => sockets.length === 2)
+  const [earlier, later] = sockets as [Socket, Socket]
+  // The system has given the port of the first connection to the second; the end of the first is not noticed yet.
+  Object.defineProperty(earlier, 'remotePort', { value: later.remotePort })
+  const failures: string[] = []
+  tls.secure(
+    earlier,
+    () => t.fail('has no handshake'),
+    (why) => void failures.push(why),
+  )
+  const outcome = new Promise<string>((resolve) => tls.secure(later, () => resolve('secured'), resolve))
+  left.destroy()
+  await once(earlier, 'close')
+  t.equal(await outcome, 'secured')
+  t.equal(failures.length, 1)
 })
 
 t.test('a TLS handshake on the plain port gets 400', async (t) => {
