@@ -88,7 +88,8 @@ function gatherWhileItPays(options: GatheringOptions): Gathering {
     clearTimeout(timer)
     turnEnd = timer = undefined
     latest = clock()
-    const from = held === 0 ? latest : since
+    // A stall of our own event loop does not count: the store would be too late for what it has not seen.
+    const from = held === 0 ? latest : Math.max(since, latest - TIMER_MS)
     held = 0
     send(from, latest)
   }

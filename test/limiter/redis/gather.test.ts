@@ -117,6 +117,22 @@ t.test('auto: a client that waits for each answer is held up once in a while onl
   t.ok(sent.every(({ count }) => count === 1))
 })
 
+t.test('auto: a stall of our own event loop takes no time from the store', async (t) => {
+  const { clock, come, add, sent } = open('auto')
+  await come(2000, 0.2)
+  for (let before = sent.length; sent.length === before; ) {
+    add()
+    await turn()
+  }
+  const before = sent.length
+  add()
+  await turn()
+  t.equal(sent.length, before, 'it is held')
+  clock.now += 300
+  await turn()
+  t.same(sent.at(-1), { count: 1, since: clock.now - 1, at: clock.now })
+})
+
 t.test('auto: what is held is sent by a timer where nothing else happens, and by flush', async (t) => {
   const { come, sent, add, gathering } = open('auto')
   await come(2000, 0.2)
