@@ -37,6 +37,7 @@ const NO_PASSWORD_WANTED = /no password is set|without any password configured|w
 /** Error to the first command of a connection beyond `maxclients`. */
 const NO_ROOM = 'ERR max number of clients'
 const LOST = 'the connection to the store was lost'
+const CLOSED = 'the server closed the connection for decisions before it was ready'
 
 /**
  * Keeps a connection to the server that an ioredis client is connected to, with the same address, TLS and credentials. It
@@ -203,7 +204,8 @@ function connect(
 
   socket.once(options.tls === undefined ? 'connect' : 'secureConnect', logIn)
   socket.on('error', destroy)
-  socket.on('close', () => destroy(undefined))
+  // A proxy that allows one connection says nothing else.
+  socket.on('close', () => destroy(ready ? undefined : new Error(CLOSED)))
 
   return {
     isReady: () => ready,

@@ -168,6 +168,31 @@ t.test('a server without room for it is named in the log, and keeps the other on
   await eventually('it is up', () => limiter.state() === 'up')
 })
 
+t.test('a server that closes it without a word is named in the log', async (t) => {
+  const redis = await startRedis(t)
+  const sockets: Socket[] = []
+  const server = createServer((near) => {
+    sockets.push(near.on('error', () => {}))
+    if (sockets.length > 1) {
+      near.once('data', () => near.destroy())
+      return
+    }
+    const far = connect(redis.port, '127.0.0.1').on('error', () => {})
+    near.pipe(far).pipe(near)
+    near.on('close', () => far.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const { log } = openLimiter(t, `redis://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  await eventually('it is logged', () =>
+    log.some(({ fields }) => /closed the connection for decisions/.test(String(fields.error))),
+  )
+})
+
 t.test('the probe proves this connection, not the other one', async (t) => {
   const redis = await startRedis(t)
   const proxy = await silencing(t, redis.port)
