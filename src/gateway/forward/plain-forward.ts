@@ -140,8 +140,8 @@ export class PlainForwarding
     this.clean = this.req.httpVersionMajor === 1 && service.identity === undefined && x.tenant === undefined
     x.upstream = upstream
     this.target = target
-    this.dispatched = performance.now()
     this.sender = deps.upstreams.begun(target, this)
+    this.dispatched = performance.now()
     try {
       this.sender.dispatch(this, this)
     } catch (error) {

@@ -113,13 +113,13 @@ export class Http1Connection implements ReaderEvents, SocketReader {
       this.#lost(undefined)
       return false
     }
-    const whole = this.#reader.fresh ? this.#current.handler.readWhole?.(bytes, size) : undefined
-    if (whole !== undefined) {
-      this.#reader.skip(whole.idleSeconds)
-      this.#complete(true, whole)
-      return true
-    }
     try {
+      const whole = this.#reader.fresh ? this.#current.handler.readWhole?.(bytes, size) : undefined
+      if (whole !== undefined) {
+        this.#reader.skip(whole.idleSeconds)
+        this.#complete(true, whole)
+        return true
+      }
       const end = this.#reader.read(bytes, size)
       if (this.#reader.ended) this.#complete(end === size)
     } catch (error) {

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { PlainForwarding } from '../../../src/gateway/forward/plain-forward.js'
-import { startGateway, type TestGateway } from '../../support/gateway/gateway.js'
+import { createUpstreams, type Upstreams } from '../../../src/upstream/pool/pool.js'
+import { snapshotOf, startGateway, type TestGateway } from '../../support/gateway/gateway.js'
 import { refusingPort } from '../../support/http/hanging-listener.js'
 import { openRaw } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
@@ -236,6 +237,34 @@ for (const [name, situation] of Object.entries(SITUATIONS)) {
     t.match(short, { logged: [0, []] })
   })
 }
+
+t.test('a fault before anything was sent is a 500, and takes nothing from the next request', async (t) => {
+  const backend = await rawUpstream(t)
+  const yaml = `
+tiers: [free]
+services: { api: { upstreams: ['${backend.origin}'] } }
+routes: [{ path: /*, service: api }]
+`
+  const upstreams = createUpstreams(snapshotOf(yaml))
+  t.teardown(() => upstreams.close())
+  let fault = true
+  const begun: Upstreams['begun'] = (...given) => {
+    if (!fault) return upstreams.begun(...given)
+    fault = false
+    throw new Error('a fault')
+  }
+  const gateway = await startGateway(t, yaml, { upstreams: { ...upstreams, begun } })
+  const client = await openRaw(gateway.port)
+  for (const i of [1, 2]) {
+    client.write(GET)
+    await client.until('a response', () => client.responses().length === i)
+  }
+  t.match(client.responses(), [{ status: 500 }, { status: 200 }])
+  await gateway.recorded(2)
+  t.match([...upstreams.health()], [{ inFlight: 0 }])
+  t.equal(gateway.watchdog.size(), 0)
+  t.equal(gateway.internalErrors(), 1)
+})
 
 t.test('responses were taken whole above', async (t) => {
   t.ok(whole >= 10, `${whole}`)

@@ -104,6 +104,27 @@ t.test('a request is written as given, with a short body in the same write as th
   t.equal(upstream.requests[0]!.body, Buffer.from('h\xe9llo').toString('latin1'))
 })
 
+t.test('an exception of the reader of whole responses ends one request', async (t) => {
+  const sender = open(t, (await rawUpstream(t)).origin)
+  const failed = new Promise<Error>((resolve, reject) =>
+    sender.dispatch(
+      { method: 'GET', path: '/', fields: ['Host', 'a'], body: null, length: -1 },
+      {
+        onConnect() {},
+        readWhole() {
+          throw new Error('a fault')
+        },
+        onHeaders() {},
+        onData: () => true,
+        onComplete: reject,
+        onError: resolve,
+      },
+    ),
+  )
+  t.equal((await failed).message, 'a fault')
+  t.match(await send(sender), { status: 200 })
+})
+
 t.test('a request that could be read as more than one is not sent', async (t) => {
   const upstream = await rawUpstream(t)
   const sender = open(t, upstream.origin)
