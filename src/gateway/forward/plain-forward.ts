@@ -28,7 +28,7 @@ export interface PlainForwardDeps extends AttemptDeps {
   readonly full: (x: Exchange, req: IncomingMessage, res: ServerResponse) => FullForwarding
 }
 
-/** What a request goes on with when anything but the usual happens to it. */
+/** Takes a plain request over as soon as anything unusual happens to it. */
 export interface FullForwarding extends ForwardedExchange {
   /** Goes on before anything was sent, with what the pool said. */
   follow(found: Target | NoTarget, key: string | undefined, body: Buffer | null): void
@@ -84,7 +84,7 @@ export class PlainForwarding
   answering = false
   progress = 0
   dispatched = 0
-  // What the upstream gets
+  // SenderRequest: the request for the upstream
   readonly method: string
   readonly body: Buffer | null
   readonly length: number

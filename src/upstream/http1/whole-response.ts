@@ -66,7 +66,7 @@ export function wholeReader(others: Iterable<string>): WholeReader {
     let chunked = false
     let dated = false
     let idleSeconds = -1
-    // What lies behind `size` is from an earlier read. The body's length is compared with it at the end.
+    // Bytes behind `size` are left from an earlier read. The loop may look at them: the check of the length at the end refuses.
     for (let fields = 0; bytes[i] !== CR; fields++) {
       const line = i
       let hash = 0
