@@ -53,6 +53,7 @@ export const API_KEYS: MapShape<StoredKey> = {
   write: ({ id, told, replacedBy, ...key }) => JSON.stringify({ ...key, replaced_by: replacedBy }),
   until: ({ expires }) => (expires === undefined ? undefined : expires + KNOWN_AFTER),
   most: 500_000,
+  mostSplit: 50_000_000,
   longestKey: 16,
   longestValue: 8192,
 }

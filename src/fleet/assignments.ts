@@ -22,6 +22,7 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
   },
   until: ({ until }) => until,
   most: 1_000_000,
+  mostSplit: 200_000_000,
   longestKey: 1024,
   longestValue: 1024,
 }

@@ -51,6 +51,7 @@ export const AMOUNTS: MapShape<Amount> = {
     JSON.stringify({ amount, until, reason: reason?.slice(0, LONGEST_REASON) }),
   until: ({ until }) => until,
   most: 200_000,
+  mostSplit: 500_000,
   longestKey: 1400,
   longestValue: 1600,
 }

@@ -84,8 +84,14 @@ export interface MapShape<V> {
   write(value: V): string
   /** Returns the unix ms at which the value ends; `undefined` if it never ends. */
   readonly until?: (value: V) => number | undefined
+  /** Channel of its changes, without the number of the database. Default: `<name>:changed`. */
+  readonly channel?: string
   /** Maximum number of values. A write beyond it is refused. */
   readonly most: number
+  /** Maximum once the store is split into shards. Undefined: the map always stays whole. */
+  readonly mostSplit?: number
+  /** Shard only: maximum of the whole map, for messages. */
+  readonly mapMost?: number
   /** Longest key, in characters. */
   readonly longestKey: number
   readonly longestValue: number
@@ -122,8 +128,15 @@ export function writeWithin<V>(shape: MapShape<V>, key: string, value: V | undef
   return text
 }
 
-export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most'>): MapRefusal {
-  return new MapRefusal(`there are already ${most} ${what}, which is the most; remove some first`)
+export function fullError(
+  shape: Pick<MapShape<unknown>, 'what' | 'most' | 'mostSplit' | 'mapMost'>,
+): MapRefusal {
+  const { what, most, mostSplit, mapMost } = shape
+  const more = mapMost === undefined && mostSplit !== undefined && mostSplit > most
+  const remedy = more ? `, or split the store (tidegate store split), which then takes ${mostSplit}` : ''
+  return new MapRefusal(
+    `there are already ${mapMost ?? most} ${what}, which is the most; remove some first${remedy}`,
+  )
 }
 
 /** Part of a map that is in the memory of a process. */

@@ -31,7 +31,7 @@ export function createStoredMap<V>(
   now: () => number,
 ) {
   const { name, parse } = shape
-  const channel = channelOf(store, `${name}:changed`)
+  const channel = channelOf(store, shape.channel ?? `${name}:changed`)
   const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
   const valueIn = (text: string | null | undefined) => (text ? parse(text) : undefined)
 
