@@ -30,6 +30,8 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
 export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignments {
   return {
     get: map.get,
+    find: map.find,
+    isWhole: map.isWhole,
     set: (consumer, tier, until) => map.set(consumer, tier === undefined ? undefined : { tier, until }),
     read: map.read,
     ready: map.ready,

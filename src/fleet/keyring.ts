@@ -44,10 +44,12 @@ const GATHER_MS = 5000
 const BATCH = 1000
 /** Maximum number of keys in one report. Further keys wait for their next use. */
 const MOST_GATHERED = 100_000
+/** Keys whose last report is remembered. */
+const MOST_TOLD = 500_000
 
 export type Keyring = ReturnType<typeof createKeyring>
 
-/** Looks up API keys for requests, from memory only. */
+/** Looks up API keys for requests: in memory, and in the store if not all of them are there. */
 export function createKeyring({ store, now = Date.now }: KeyringOptions) {
   /** When each key was last reported, in unix ms. It outlives the key objects, which a full load replaces. */
   const told = new Map<string, number>()
@@ -74,34 +76,57 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions) {
   function follow(keys: ReplicatedMap<StoredKey>): void {
     if (followed.has(keys)) return
     followed.add(keys)
-    keys.onChange(() => {
-      for (const listener of listeners) listener()
-    })
+    keys.onChange(tellListeners)
+  }
+
+  function tellListeners(): void {
+    for (const listener of listeners) listener()
+  }
+
+  function judge(
+    keys: ReplicatedMap<StoredKey>,
+    found: StoredKey | undefined,
+    digest: string,
+    graceMs: number,
+  ): FoundKey {
+    const confirmed = keys.confirmedAt()
+    if (found === undefined || found.sha256 !== digest) return confirmed === 0 ? 'unavailable' : 'unknown'
+    const present = now()
+    if (present - confirmed > graceMs) return 'unavailable'
+    return found.expires !== undefined && found.expires <= present ? 'expired' : found
   }
 
   return {
     /**
-     * Looks up a key by its digest.
+     * Looks up a key by its digest: in memory, or in the store if this process does not know whether there is one.
      *
      * @param graceMs how long keys stay valid while the gateway cannot confirm them with the store, in ms
      */
-    find(digest: string, graceMs: number): FoundKey {
+    find(digest: string, graceMs: number): FoundKey | Promise<FoundKey> {
       const keys = store().keys()
-      const confirmed = keys.confirmedAt()
-      const found = keys.get(digest.slice(0, 16))
-      if (found === undefined || found.sha256 !== digest) return confirmed === 0 ? 'unavailable' : 'unknown'
-      const present = now()
-      if (present - confirmed > graceMs) return 'unavailable'
-      return found.expires !== undefined && found.expires <= present ? 'expired' : found
+      const found = keys.find(digest.slice(0, 16))
+      return found instanceof Promise
+        ? found.then(
+            (late) => judge(keys, late, digest, graceMs),
+            () => 'unavailable',
+          )
+        : judge(keys, found, digest, graceMs)
     },
+    /** Returns true if all keys are in memory, so that none has to be looked up. */
+    isWhole: () => store().keys().isWhole(),
     /**
-     * Returns until when a client that was admitted by a key may stay.
+     * Returns until when a client that was admitted by a key may stay. If the key has to be looked up, the client may
+     * stay until then; the listeners are called afterwards.
      *
      * @returns unix ms, infinite for a key that does not expire; undefined if the key no longer exists
      */
     goodUntil(id: string): number | undefined {
       const keys = store().keys()
-      const found = keys.get(id)
+      const found = keys.find(id)
+      if (found instanceof Promise) {
+        found.then(tellListeners, () => {})
+        return Number.POSITIVE_INFINITY
+      }
       if (found !== undefined) return found.expires ?? Number.POSITIVE_INFINITY
       // Before the first load the gateway knows nothing about any key.
       return keys.confirmedAt() === 0 ? Number.POSITIVE_INFINITY : undefined
@@ -116,7 +141,7 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions) {
       key.told = told.get(id) ?? 0
       if (present - key.told < TOUCH_EVERY || gathered.length >= MOST_GATHERED) return
       // Most of these entries belong to keys that no longer exist.
-      if (told.size >= API_KEYS.most) told.clear()
+      if (told.size >= MOST_TOLD) told.clear()
       told.set(id, present)
       key.told = present
       gathered.push(id)

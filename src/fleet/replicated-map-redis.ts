@@ -336,6 +336,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     get: held.get,
     entries: held.entries,
     onChange: held.onChange,
+    isWhole: () => true,
+    find: held.get,
     async set(key, value) {
       await put('', key, value)
     },

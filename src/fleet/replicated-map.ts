@@ -11,6 +11,16 @@ export interface ReplicatedMap<V> {
    * event loop.
    */
   entries(): ReadonlyMap<string, V>
+  /**
+   * Returns true if all values are in memory. Otherwise only those that were asked for lately are, and `get` and
+   * `entries` know no others.
+   */
+  isWhole(): boolean
+  /**
+   * Returns the value from memory, or looks it up in the store if this process does not know whether there is one.
+   * Rejects if the store can't tell.
+   */
+  find(key: string): V | undefined | Promise<V | undefined>
   /** Stores the value; `undefined` removes it. Rejects with a message for an operator when it can't. */
   set(key: string, value: V | undefined): Promise<void>
   /** Does the same if the key is present or absent in the store now. Resolves with true if the condition held. */
@@ -279,6 +289,8 @@ function openHeld<V>(shape: MapShape<V>, now: () => number) {
     entries,
     onChange,
     put,
+    isWhole: () => true,
+    find: get,
     read: async (key: string) => get(key),
     ready: Promise.resolve(),
     confirmedAt: now,

@@ -45,7 +45,7 @@ export type GatewayDeps = IdentifyDeps &
   Omit<ForwardDeps, 'mirror' | 'shares'> &
   Pick<EdgeDeps, 'clock'> & {
     readonly limiter: Pick<Limiter, 'decide' | 'settle'>
-    readonly assignments: Pick<TierAssignments, 'get'>
+    readonly assignments: Pick<TierAssignments, 'find' | 'isWhole'>
     /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
     readonly tierSources?: Pick<OpenTierSources, 'sources'>
     /** Boosts and overrides. Left out: there are none. */

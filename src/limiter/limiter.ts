@@ -171,6 +171,10 @@ export interface Assignment {
 export interface TierAssignments {
   /** Returns the assignment until its end, even if the present configuration does not have the tier. */
   get(consumer: string): Assignment | undefined
+  /** Does the same, and looks the assignment up in the store if it is unknown here. Rejects if the store can't tell. */
+  find(consumer: string): Assignment | undefined | Promise<Assignment | undefined>
+  /** Returns true if all assignments are in memory, so that nothing has to be looked up. */
+  isWhole(): boolean
   /**
    * Stores the assignment; `undefined` removes it. Rejects when the store is unreachable.
    *

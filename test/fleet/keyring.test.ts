@@ -97,6 +97,45 @@ t.test('while the store is away keys work for the grace period, and then are una
   t.equal(keyring.find(digestOf('two'), DAY), 'unavailable', 'none has been loaded so far')
 })
 
+t.test('a key that is not in memory is looked up in the store', async (t) => {
+  const { map } = open()
+  const key = keyOf('one')
+  let answer = async (): Promise<StoredKey | undefined> => key
+  const partly: ReplicatedMap<StoredKey> = {
+    ...map,
+    isWhole: () => false,
+    find: (id) => map.get(id) ?? answer(),
+    confirmedAt: () => START,
+  }
+  const store = createKeyStore(() => partly, createMemoryLastUsed(100))
+  const keyring = createKeyring({ store: () => store, now: () => START })
+  t.equal(keyring.isWhole(), false)
+  const found = keyring.find(key.sha256, DAY)
+  t.ok(found instanceof Promise)
+  t.same(await found, key)
+  t.equal(await keyring.find(`${key.id}${'0'.repeat(48)}`, DAY), 'unknown')
+  answer = async () => undefined
+  t.equal(await keyring.find(key.sha256, DAY), 'unknown')
+  answer = () => Promise.reject(new Error('the store is away'))
+  t.equal(await keyring.find(key.sha256, DAY), 'unavailable')
+  await map.set(key.id, key)
+  t.same(keyring.find(key.sha256, DAY), key, 'what is in memory needs no look-up')
+})
+
+t.test('a client whose key has to be looked up may stay until the answer', async (t) => {
+  const { map } = open()
+  const store = createKeyStore(
+    (): ReplicatedMap<StoredKey> => ({ ...map, isWhole: () => false, find: async () => undefined }),
+    createMemoryLastUsed(100),
+  )
+  const keyring = createKeyring({ store: () => store })
+  let told = 0
+  keyring.onChange(() => told++)
+  t.equal(keyring.goodUntil('0123456789abcdef'), Number.POSITIVE_INFINITY)
+  await nextTurn()
+  t.equal(told, 1, 'then it is decided again')
+})
+
 t.test('the use of a key is reported once in ten minutes, together with others', async (t) => {
   const { clock, told, keyring } = open()
   const [a, b] = [keyOf('a'), keyOf('b')]

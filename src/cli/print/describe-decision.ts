@@ -35,7 +35,7 @@ export function requestRows(d: Asked): string[][] {
       'tier',
       d.tier === null
         ? 'not resolved'
-        : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}${untilText(d.tier_until)}`,
+        : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}${untilText(d.tier_until)}${d.tier_unchecked ? '; the store could not tell whether one is assigned' : ''}`,
     ],
     ['cost', d.cost === null ? '' : String(d.cost)],
   ]

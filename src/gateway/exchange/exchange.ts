@@ -58,6 +58,8 @@ export class Exchange {
   tierSource: string | undefined
   /** True if the tier is the source's last answer, older than its ttl. */
   tierStale = false
+  /** True if the store could not tell whether an operator has assigned a tier. */
+  tierUnchecked = false
   /** Unix ms at which the assignment ends, if it does. */
   tierUntil: number | undefined
 

@@ -1,7 +1,7 @@
 import type { SourceOf } from '../../config/snapshot/consumers.js'
 import { digestOf, isKey } from '../../credentials/key-format.js'
 import type { Refusal } from '../../errors.js'
-import type { Keyring } from '../../fleet/keyring.js'
+import type { FoundKey, Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
 import { type Identified, identifyAs, MAX_CREDENTIAL, unauthorized } from './identify.js'
@@ -16,8 +16,8 @@ type ApiKeys = SourceOf<'api_key'>
 export function identifyByApiKey(
   x: Exchange,
   source: ApiKeys,
-  keyring: Pick<Keyring, 'find' | 'used'> | undefined,
-): Identified {
+  keyring: Pick<Keyring, 'find' | 'isWhole' | 'used'> | undefined,
+): Identified | Promise<Refusal | undefined> {
   const { header, keys, storeGrace } = source
   const key = identityHeader(x.headers, header)
   if (key === undefined) return 'absent'
@@ -29,7 +29,22 @@ export function identifyByApiKey(
     return undefined
   }
   if (storeGrace === undefined || keyring === undefined) return notValid(header)
+
+  // A text that cannot be one of our keys is refused without a question to the store.
+  if (!keyring.isWhole() && !isKey(key)) return notValid(header)
   const found = keyring.find(digest, storeGrace)
+  return found instanceof Promise
+    ? found.then((late) => decide(x, header, key, keyring, late))
+    : decide(x, header, key, keyring, found)
+}
+
+function decide(
+  x: Exchange,
+  header: string,
+  key: string,
+  keyring: Pick<Keyring, 'used'>,
+  found: FoundKey,
+): Refusal | undefined {
   if (typeof found === 'object') {
     identifyAs(x, 'api_key', found, tierIndex(x.snapshot.tiers, found.tier))
     x.keyId = found.id
@@ -37,7 +52,6 @@ export function identifyByApiKey(
     return undefined
   }
   if (found === 'expired') return unauthorized(`The API key in ${header} has expired.`)
-  // A text that cannot be one of our keys is refused without a lookup.
   return found === 'unavailable' && isKey(key) ? UNAVAILABLE : notValid(header)
 }
 

@@ -43,7 +43,7 @@ export interface ExplainDeps {
   /** Returns the store in use: a restart of the workers may open another. */
   readonly store: () => {
     readonly limiter: Pick<Limiter, 'preview'>
-    readonly assignments: Pick<TierAssignments, 'get'>
+    readonly assignments: Pick<TierAssignments, 'find' | 'isWhole'>
     readonly amounts: Pick<Amounts, 'policyFor'>
     readonly bans: Pick<Bans, 'size' | 'match'>
     readonly keys: KeyStore
@@ -88,7 +88,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
       // The key does not count as used, and the nonce stays valid for the real request.
       identifyConsumer({
         tokens,
-        keyring: { find: keyring.find, used() {} },
+        keyring: { ...keyring, used() {} },
         nonces: {
           isNew: (keyid, nonce, window, _most, now) => nonces?.has(keyid, nonce, window, now) !== true,
         },
@@ -230,6 +230,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     tier: snapshot.tiers[tier] ?? null,
     tier_from: tierFrom(x.tierFrom, x.tierSource),
     tier_stale: x.tierStale,
+    tier_unchecked: x.tierUnchecked,
     tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,

@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { KeyStore } from '../../fleet/keyring.js'
-import type { TierAssignments } from '../../limiter/limiter.js'
+import type { Assignment, TierAssignments } from '../../limiter/limiter.js'
 import { askStore } from '../../limiter/redis/store-timeout.js'
 import { addressKey, isAddressKey } from '../../net/address-key.js'
 import type { SeenAnswer } from '../../telemetry/decisions/all-gateways-seen.js'
@@ -17,7 +17,10 @@ import { resolveTier } from '../stages/tier.js'
 export interface StandingDeps {
   readonly snapshot: () => Snapshot
   /** Returns the store in use: a restart of the workers may open another. */
-  readonly store: () => { readonly assignments: Pick<TierAssignments, 'get'>; readonly keys: KeyStore }
+  readonly store: () => {
+    readonly assignments: Pick<TierAssignments, 'find' | 'isWhole'>
+    readonly keys: KeyStore
+  }
   readonly tierSources?: Pick<OpenTierSources, 'sources'> | undefined
   /** Returns the credential that the consumer last used, on any gateway. */
   readonly seen: (consumer: string) => Promise<SeenAnswer>
@@ -59,10 +62,15 @@ export function createStanding(deps: StandingDeps): (question: StandingQuestion)
     x.tenant = question.tenant ?? credential?.tenant
     const tier = question.tier ?? credential?.tier
     if (tier !== undefined && snapshot.tiers.includes(tier)) x.credentialTier = snapshot.tiers.indexOf(tier)
-    const { assigned = assignments.get(consumer) } = question
+    const { assigned = await assignmentOf(assignments, consumer, notes) } = question
     const assignment = assigned === 'none' ? undefined : assigned
     const sources = (tierSources?.sources() ?? []).map((source) => watched(source, notes))
-    await resolveTier({ get: () => assignment }, { sources: () => sources })(x)
+    const { isWhole } = assignments
+    await resolveTier({ find: () => assignment, isWhole }, { sources: () => sources })(x)
+    if (byAddress && assignment !== undefined && !isWhole())
+      notes.push(
+        'a tier is assigned to it, which has no effect: there are too many to look one up for an address',
+      )
 
     const from =
       x.tierFrom === 'source'
@@ -84,6 +92,20 @@ export function createStanding(deps: StandingDeps): (question: StandingQuestion)
       seenAt: question.tier === undefined && question.tenant === undefined ? seenAt : undefined,
       notes,
     }
+  }
+}
+
+/** Returns the assignment of a consumer. Notes it if the store can't tell whether there is one. */
+async function assignmentOf(
+  assignments: Pick<TierAssignments, 'find'>,
+  consumer: string,
+  notes: string[],
+): Promise<Assignment | undefined> {
+  try {
+    return await assignments.find(consumer)
+  } catch {
+    notes.push('the store could not tell whether a tier is assigned')
+    return undefined
   }
 }
 

@@ -17,7 +17,7 @@ import { identifyBySignature } from '../identify/signature.js'
 export interface IdentifyDeps {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Left out: API keys of the store are unknown. */
-  readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
+  readonly keyring?: Pick<Keyring, 'find' | 'isWhole' | 'used'> | undefined
   /** Left out: only nonces that this stage has seen itself are known. */
   readonly nonces?: Pick<SeenNonces, 'isNew'> | undefined
 }

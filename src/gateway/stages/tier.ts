@@ -1,4 +1,4 @@
-import type { TierAssignments } from '../../limiter/limiter.js'
+import type { Assignment, TierAssignments } from '../../limiter/limiter.js'
 import type { Found, TierSource } from '../../tier-sources/tier-source.js'
 import type { OpenTierSources } from '../../tier-sources/tier-sources.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -6,15 +6,14 @@ import type { Exchange } from '../exchange/exchange.js'
 /**
  * Creates the stage that finds the tier. An operator's assignment wins, then the credential's tier, then the tier sources
  * in their order, then the default. A tier that this configuration does not have counts as none.
- * It reads memory only, unless a source has not been asked about the consumer lately: then it waits for the source, at most
- * its timeout.
+ * It reads memory only, unless the gateway does not know whether the consumer has an assignment, or a source has not been
+ * asked about the consumer lately: then it waits for the store or the source, at most their timeouts.
  */
 export function resolveTier(
-  assignments: Pick<TierAssignments, 'get'>,
+  assignments: Pick<TierAssignments, 'find' | 'isWhole'>,
   tierSources: Pick<OpenTierSources, 'sources'> = NO_SOURCES,
 ) {
-  return function resolveTier(x: Exchange): undefined | Promise<undefined> {
-    const assigned = assignments.get(x.consumer!)
+  function goOn(x: Exchange, assigned: Assignment | undefined): undefined | Promise<undefined> {
     const tier = assigned === undefined ? -1 : x.snapshot.tiers.indexOf(assigned.tier)
     if (tier >= 0) {
       x.tier = tier
@@ -27,6 +26,20 @@ export function resolveTier(
     const sources = tierSources.sources()
     // An address belongs to no plan, and anybody can have many addresses.
     return sources.length === 0 || x.identifiedBy === 'ip' ? orDefault(x) : lookUp(x, sources, 0)
+  }
+
+  return function resolveTier(x: Exchange): undefined | Promise<undefined> {
+    // Nothing is looked up for an address, for the same reason.
+    if (x.identifiedBy === 'ip' && !assignments.isWhole()) return goOn(x, undefined)
+    const found = assignments.find(x.consumer!)
+    if (!(found instanceof Promise)) return goOn(x, found)
+    return found.then(
+      (late) => goOn(x, late),
+      () => {
+        x.tierUnchecked = true
+        return goOn(x, undefined)
+      },
+    )
   }
 }
 

@@ -31,6 +31,8 @@ export interface DecisionData {
   readonly tier_from: string | null
   /** True if the source gave the tier longer ago than its ttl. */
   readonly tier_stale: boolean
+  /** True if the store could not tell whether an operator has assigned a tier. */
+  readonly tier_unchecked: boolean
   /** When the assignment expires, ISO 8601; null: nothing was assigned, or the assignment does not expire. */
   readonly tier_until: string | null
   readonly cost: number | null

@@ -47,7 +47,14 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
 type Refs = Writable<
   Pick<
     RequestRecord,
-    'policy' | 'error' | 'identifiedBy' | 'tierFrom' | 'tierSource' | 'tierStale' | 'tierUntil'
+    | 'policy'
+    | 'error'
+    | 'identifiedBy'
+    | 'tierFrom'
+    | 'tierSource'
+    | 'tierStale'
+    | 'tierUnchecked'
+    | 'tierUntil'
   >
 > & {
   place: Place | undefined
@@ -111,6 +118,7 @@ export function createRing(size: number, counts: boolean): Ring {
           tierFrom: undefined,
           tierSource: undefined,
           tierStale: false,
+          tierUnchecked: false,
           tierUntil: undefined,
         })),
       }
@@ -165,6 +173,7 @@ export function createRing(size: number, counts: boolean): Ring {
       tier,
       tier_from: tierFrom(ref.tierFrom, ref.tierSource),
       tier_stale: ref.tierStale,
+      tier_unchecked: ref.tierUnchecked,
       tier_until: tierUntil === undefined ? null : new Date(tierUntil).toISOString(),
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
@@ -225,6 +234,7 @@ export function createRing(size: number, counts: boolean): Ring {
       ref.tierFrom = r.tierFrom
       ref.tierSource = r.tierSource
       ref.tierStale = r.tierStale
+      ref.tierUnchecked = r.tierUnchecked
       ref.tierUntil = r.tierUntil
       ref.decidedBy = decision?.decidedBy
       ref.reason = decision?.reason

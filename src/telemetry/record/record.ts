@@ -30,6 +30,8 @@ export interface RequestRecord {
   readonly tierSource: string | undefined
   /** True if the source gave the tier longer ago than its ttl. */
   readonly tierStale: boolean
+  /** True if the store could not tell whether an operator has assigned a tier. */
+  readonly tierUnchecked: boolean
   /** Unix ms at which the assignment of the tier expires, if it does. */
   readonly tierUntil: number | undefined
   readonly consumer: string | undefined

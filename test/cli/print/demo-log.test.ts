@@ -32,6 +32,7 @@ const record: RequestRecord = {
   tierFrom: 'default',
   tierSource: undefined,
   tierStale: false,
+  tierUnchecked: false,
   tierUntil: undefined,
   consumer: 'ann',
   identifiedBy: 'header',

@@ -3,7 +3,7 @@ import { createKey, digestOf } from '../../../src/credentials/key-format.js'
 import { createTokens } from '../../../src/credentials/tokens.js'
 import type { Refusal } from '../../../src/errors.js'
 import { API_KEYS, type StoredKey } from '../../../src/fleet/api-keys.js'
-import { createKeyring, createKeyStore } from '../../../src/fleet/keyring.js'
+import { createKeyring, createKeyStore, type FoundKey } from '../../../src/fleet/keyring.js'
 import { createMemoryLastUsed } from '../../../src/fleet/last-used.js'
 import { createMemoryMap, type ReplicatedMap } from '../../../src/fleet/replicated-map.js'
 import { identifyConsumer } from '../../../src/gateway/stages/consumer.js'
@@ -107,4 +107,31 @@ t.test('without store: true no key of the store is valid', async (t) => {
   const { identify, issue } = open()
   const { key } = await issue()
   t.match(identify(key, withStore('false')).refusal, { code: 'unauthorized' })
+})
+
+t.test('a key that is not in memory is looked up, and nothing else is', async (t) => {
+  const looked: string[] = []
+  let answer: FoundKey = 'unknown'
+  const find = async (digest: string) => {
+    looked.push(digest)
+    return answer
+  }
+  const stage = identifyConsumer({ tokens, keyring: { find, isWhole: () => false, used() {} } })
+  const identify = async (key: string) => {
+    const x = exchangeFor(snapshot, { headers: ['x-api-key', key] })
+    return { refusal: await stage(x), x }
+  }
+  const key = createKey()
+  t.match(await identify(key), { refusal: { code: 'unauthorized' } })
+  answer = 'unavailable'
+  t.match(await identify(key), { refusal: { code: 'identity_unavailable' } })
+  const sha256 = digestOf(key)
+  const owner = { consumer: 'acme', tier: 'pro', tenant: undefined, scopes: undefined, name: undefined }
+  const times = { created: START, expires: undefined, replacedBy: undefined }
+  answer = { id: sha256.slice(0, 16), sha256, ...owner, ...times }
+  t.match(await identify(key), { refusal: undefined, x: { consumer: 'acme', credentialTier: 1 } })
+  t.same(looked, [sha256, sha256, sha256])
+  t.match(await identify('guess'), { refusal: { code: 'unauthorized' } })
+  t.match(await identify('key-of-the-file'), { refusal: undefined, x: { consumer: 'filed' } })
+  t.equal(looked.length, 3, 'a text that cannot be a key is not looked up')
 })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { resolveTier } from '../../../src/gateway/stages/tier.js'
+import type { Assignment } from '../../../src/limiter/limiter.js'
 import { createCounts, type Found, type TierSource } from '../../../src/tier-sources/tier-source.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { memoryAssignments, snapshotOf } from '../../support/gateway/gateway.js'
@@ -55,6 +56,30 @@ t.test('an assignment holds for exactly one consumer', async (t) => {
   x.consumer = 'acme2'
   resolveTier(assignments)(x)
   t.match(x, { tier: 1, tierFrom: 'default' })
+})
+
+t.test('a stranger waits for its assignment; one that cannot be looked up is marked', async (t) => {
+  const strangerOf = async (found: Promise<Assignment | undefined>, by: Exchange['identifiedBy']) => {
+    const x = exchangeFor(snapshot)
+    x.consumer = 'acme'
+    x.identifiedBy = by
+    x.credentialTier = 0
+    let asked = 0
+    const find = () => {
+      asked++
+      return found
+    }
+    const outcome = resolveTier({ find, isWhole: () => false })(x)
+    t.equal(x.tier, by === 'ip' ? 0 : -1)
+    t.equal(await outcome, undefined)
+    return [snapshot.tiers[x.tier], x.tierFrom, x.tierUnchecked, asked]
+  }
+  const assigned = Promise.resolve({ tier: 'enterprise', until: undefined })
+  t.same(await strangerOf(assigned, 'api_key'), ['enterprise', 'assignment', false, 1])
+  t.same(await strangerOf(Promise.resolve(undefined), 'api_key'), ['free', 'credential', false, 1])
+  const lost = Promise.reject(new Error('the store is away'))
+  t.same(await strangerOf(lost, 'api_key'), ['free', 'credential', true, 1])
+  t.same(await strangerOf(assigned, 'ip'), ['free', 'credential', false, 0], 'an address is not looked up')
 })
 
 /** Makes a source that answers at once, or that has to be waited for. */

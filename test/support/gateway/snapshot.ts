@@ -202,6 +202,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     tierFrom: 'default',
     tierSource: undefined,
     tierStale: false,
+    tierUnchecked: false,
     tierUntil: undefined,
     consumer: 'alice',
     identifiedBy: 'header',
