@@ -1,39 +1,58 @@
--- Puts one value into a map that every node holds whole, or takes it out, numbers the change, and tells every node.
+-- Puts values into a map that every node holds, or takes them out, numbers each change, and tells every node.
 --
 -- KEYS[1]  <map>          hash: key -> value
--- KEYS[2]  <map>:version  number of the latest change
+-- KEYS[2]  <map>:version  number of the latest change; while the store is split or joined: the number and a word
 -- KEYS[3]  <map>:log      sorted set: key by the number of its latest change
 -- KEYS[4]  <map>:ends     sorted set: key by the unix ms at which its value ends; keys whose value has an end
--- ARGV[1]  key
--- ARGV[2]  value; empty: none
--- ARGV[3]  channel
--- ARGV[4]  how many changes the log keeps, the newest
--- ARGV[5]  unix ms at which the value ends; 0: never
--- ARGV[6]  how many values there may be
--- ARGV[7]  present: only where there is a value; absent: only where there is none; empty: in either case
+-- ARGV[1]  channel
+-- ARGV[2]  how many changes the log keeps, the newest
+-- ARGV[3]  how many values there may be
+-- ARGV[4]  present: only where there is a value; absent: only where there is none; empty: in either case
+-- ARGV[5]  key
+-- ARGV[6]  value; empty: none
+-- ARGV[7]  unix ms at which the value ends; 0: never; and so on, three for each change, up to 300 changes
 --
--- Reply    the number of this change; 0: ARGV[7] does not hold; -1: there are as many values as there may be
--- Message  JSON: [number, key, value]
+-- Reply    the number of the last of these changes; 0: ARGV[4] does not hold for a key; -1: there would be more values than
+--          there may be; -2: the map takes no changes at present; with these nothing was written
+-- Message  JSON: [number of the first change, key, value, key, value, ...]
 
-local present = redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1
-if (ARGV[7] == 'present' and not present) or (ARGV[7] == 'absent' and present) then
-  return 0
+local version = redis.call('GET', KEYS[2])
+if version and not tonumber(version) then
+  return -2
 end
-if ARGV[2] ~= '' and not present and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[6]) then
+local added = 0
+for i = 5, #ARGV, 3 do
+  local present = redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1
+  if (ARGV[4] == 'present' and not present) or (ARGV[4] == 'absent' and present) then
+    return 0
+  end
+  if ARGV[i + 1] ~= '' and not present then
+    added = added + 1
+  end
+end
+if added > 0 and redis.call('HLEN', KEYS[1]) + added > tonumber(ARGV[3]) then
   return -1
 end
-local version = redis.call('INCR', KEYS[2])
-if ARGV[2] == '' then
-  redis.call('HDEL', KEYS[1], ARGV[1])
-else
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local changes = (#ARGV - 4) / 3
+local number = redis.call('INCRBY', KEYS[2], changes) - changes
+local message = { number + 1 }
+for i = 5, #ARGV, 3 do
+  local key, value, ends = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  number = number + 1
+  if value == '' then
+    redis.call('HDEL', KEYS[1], key)
+  else
+    redis.call('HSET', KEYS[1], key, value)
+  end
+  if value == '' or ends == '0' then
+    redis.call('ZREM', KEYS[4], key)
+  else
+    redis.call('ZADD', KEYS[4], ends, key)
+  end
+  redis.call('ZADD', KEYS[3], number, key)
+  message[#message + 1] = key
+  message[#message + 1] = value
 end
-if ARGV[2] == '' or ARGV[5] == '0' then
-  redis.call('ZREM', KEYS[4], ARGV[1])
-else
-  redis.call('ZADD', KEYS[4], ARGV[5], ARGV[1])
-end
-redis.call('ZADD', KEYS[3], version, ARGV[1])
-redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - ARGV[4])
-redis.call('PUBLISH', ARGV[3], cjson.encode({ version, ARGV[1], ARGV[2] }))
-return version
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - ARGV[2])
+redis.call('PUBLISH', ARGV[1], cjson.encode(message))
+return number

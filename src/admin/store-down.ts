@@ -1,4 +1,4 @@
-import { MapRefusal } from '../fleet/replicated-map.js'
+import { FrozenMap, MapRefusal } from '../fleet/replicated-map.js'
 import { ProblemError, refuse } from './access/problem.js'
 import type { AdminLog } from './deps.js'
 
@@ -14,6 +14,7 @@ export async function withStore<T>(log: AdminLog, attempt: string, work: () => P
   } catch (error) {
     if (error instanceof ProblemError) throw error
     if (error instanceof MapRefusal) refuse('unprocessable', `Could not ${attempt}: ${error.message}.`)
+    if (error instanceof FrozenMap) refuse('store_frozen', `Could not ${attempt}: ${error.message}.`)
     log.warn({ err: error }, `the admin API could not ${attempt}: the store is out of reach`)
     return refuse(
       'store_unavailable',

@@ -12,7 +12,7 @@ import {
   type MapShape,
   type ReplicatedMap,
 } from './replicated-map.js'
-import { createStoredMap, type Mark, readChange } from './stored-map.js'
+import { type Change, createStoredMap, type Mark, readChanges } from './stored-map.js'
 import { writeBack } from './write-back.js'
 
 export interface RedisMapOptions {
@@ -103,7 +103,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const missing = missingIn(all)
     const changed = missing.length === 0 ? [] : await stored.keysSince(from, forgotten !== undefined)
     // Pages of two stores, or of a store that was emptied meanwhile, do not make a complete map.
-    if ((await stored.version()) < present || losses !== began)
+    const after = await stored.version()
+    if (after.number < present || after.state === 'moved' || losses !== began)
       throw new Error('the store changed while it was read')
     if (closed) return
     // A page may be older than a change that a message delivered meanwhile.
@@ -201,7 +202,9 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const asked = now()
     const before = numbers.proven
     // Read first: a change made while the rest is read has a greater number, and the next poll reads it again.
-    const [present, marked] = await Promise.all([stored.version(), stored.mark()])
+    const [{ number: present, state }, marked] = await Promise.all([stored.version(), stored.mark()])
+    // The last known values stay in force until this gateway reads the shards that they were moved to.
+    if (state === 'moved') return
     mark = marked
     numbers.reached(present)
     const isDecided = mark.state === 'decided' && mark.at > decidedAt
@@ -231,7 +234,13 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       await loadKeys(since, present)
       if (present > numbers.version) await loadChanges(present)
       else numbers.version = present
-    } else if (numbers.loadAnew || present < numbers.version || performance.now() > reloadAt) {
+    } else if (
+      numbers.loadAnew ||
+      present < numbers.version ||
+      performance.now() > reloadAt ||
+      // What the log of a frozen map names may be removed before it is read. A full load notices that.
+      (state === 'frozen' && present > numbers.version)
+    ) {
       numbers.loadAnew = false
       await loadAll(present).catch((error: unknown) => {
         numbers.loadAnew = true
@@ -271,22 +280,23 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     })
   }
 
-  function take(number: number, key: string, text: string): void {
-    if (numbers.take(number, key, text)) held.put(key, text === '' ? undefined : shape.parse(text))
+  function take(changes: readonly Change[]): void {
+    for (const [number, key, text] of changes) {
+      if (numbers.take(number, key, text)) held.put(key, text === '' ? undefined : shape.parse(text))
+    }
   }
 
-  async function put(only: 'present' | 'absent' | '', key: string, value: V | undefined): Promise<boolean> {
-    // While the store has forgotten values, it can't tell what is present.
-    if (forgotten !== undefined && only !== '') {
-      if ((held.get(key) === undefined) !== (only === 'absent')) return false
-      only = ''
+  async function put(
+    only: 'present' | 'absent' | '',
+    values: readonly (readonly [key: string, value: V | undefined])[],
+  ): Promise<boolean> {
+    let done = false
+    for await (const changes of stored.put(only, values)) {
+      done = true
+      numbers.proven = Math.max(numbers.proven, changes.at(-1)![0])
+      take(changes)
     }
-    const change = await stored.put(only, key, value)
-    if (change === undefined) return false
-    const { number, text } = change
-    if (number > numbers.proven) numbers.proven = number
-    take(number, key, text)
-    return true
+    return done
   }
 
   const history = (): MapHistory => ({
@@ -307,8 +317,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const own = subscribe && options.subscriber === undefined ? openSubscriber(store) : undefined
   const subscriber = options.subscriber ?? own
   subscriber?.listen(stored.channel, (message) => {
-    const change = readChange(message)
-    if (change !== undefined) take(...change)
+    const changes = readChanges(message)
+    if (changes !== undefined) take(changes)
   })
   const onClose = () => {
     losses++
@@ -339,9 +349,16 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     isWhole: () => true,
     find: held.get,
     async set(key, value) {
-      await put('', key, value)
+      await put('', [[key, value]])
     },
-    setIf: put,
+    async setAll(values) {
+      await put('', values)
+    },
+    async setIf(only, key, value) {
+      // While the store has forgotten values, it can't tell what is present.
+      if (forgotten === undefined) return await put(only, [[key, value]])
+      return (held.get(key) === undefined) === (only === 'absent') && (await put('', [[key, value]]))
+    },
     async read(key) {
       if (forgotten === undefined && mark.state === 'open') await pollOnce()
       if (forgotten !== undefined) return held.get(key)

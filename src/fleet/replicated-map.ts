@@ -23,7 +23,9 @@ export interface ReplicatedMap<V> {
   find(key: string): V | undefined | Promise<V | undefined>
   /** Stores the value; `undefined` removes it. Rejects with a message for an operator when it can't. */
   set(key: string, value: V | undefined): Promise<void>
-  /** Does the same if the key is present or absent in the store now. Resolves with true if the condition held. */
+  /** Stores many values, in few calls. If it rejects, it may have stored some. */
+  setAll(values: readonly (readonly [key: string, value: V])[]): Promise<void>
+  /** Does the same as `set` if the key is present or absent in the store now. Resolves with true if the condition held. */
   setIf(only: 'present' | 'absent', key: string, value: V | undefined): Promise<boolean>
   /** Reads the value from the store, for an operator. Rejects when the store is unreachable. */
   read(key: string): Promise<V | undefined>
@@ -117,6 +119,13 @@ export function isTime(value: unknown): value is number {
 
 /** Write that no store accepts, whatever its state. The message is for an operator. */
 export class MapRefusal extends Error {}
+
+/** Write to a map that takes no changes while an operator splits or joins the store. Nothing was written. */
+export class FrozenMap extends Error {
+  constructor(what: string) {
+    super(`${what} cannot be changed while the store is split or joined; try again when that is done`)
+  }
+}
 
 /**
  * Checks a write against the bounds of the shape.
@@ -250,6 +259,9 @@ export function createMemoryMap<V>(shape: MapShape<V>, options: MemoryMapOptions
   return {
     ...map,
     set,
+    async setAll(values) {
+      for (const [key, value] of values) await set(key, value)
+    },
     async setIf(only, key, value) {
       if ((map.get(key) === undefined) !== (only === 'absent')) return false
       await set(key, value)
@@ -277,7 +289,7 @@ export function createFollowedMap<V>(
   const elsewhere = () => Promise.reject(new Error('only the primary can do this'))
   const follow = (key: string, text: string | null) => put(key, text === null ? undefined : shape.parse(text))
   for (const [key, text] of texts) follow(key, text)
-  return { ...map, set: elsewhere, setIf: elsewhere, follow }
+  return { ...map, set: elsewhere, setAll: elsewhere, setIf: elsewhere, follow }
 }
 
 /** Opens a map that is only in the memory of this process. */

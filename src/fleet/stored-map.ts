@@ -1,8 +1,8 @@
-import { runPut, runSweep } from '../limiter/redis/map-scripts.js'
+import { runPut, runSweep, type StoredValue } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { channelOf } from './pubsub.js'
-import { fullError, type MapShape, writeWithin } from './replicated-map.js'
+import { FrozenMap, fullError, type MapShape, writeWithin } from './replicated-map.js'
 
 /**
  * State of a map that the store has forgotten, kept in the store at `<map>:rollback`. Gateways and operators write it.
@@ -14,7 +14,19 @@ export interface Mark {
   readonly at: number
 }
 
+/**
+ * Number of a map's latest change, kept at `<map>:version`. A word behind it says that the map takes no changes, from any
+ * version of Tidegate: a number with a word cannot be increased.
+ */
+export interface Version {
+  readonly number: number
+  /** `frozen`: the map is complete, and takes no changes. `moved`: its values are in other shards. */
+  readonly state: 'open' | 'frozen' | 'moved'
+}
+
 const LOG_LENGTH = 10_000
+/** Most changes in one call. Redis does nothing else during a call. */
+const AT_ONCE = 200
 const PAGE = 1000
 const TIMEOUT = 1000
 
@@ -43,8 +55,7 @@ export function createStoredMap<V>(
   return {
     /** Channel on which changes are published. */
     channel,
-    /** Returns the number of the latest change. */
-    version: async () => Number(await ask(store.get(`${name}:version`))),
+    version: async () => readVersion(await ask(store.get(`${name}:version`))),
     mark: async () => readMark(await ask(store.get(`${name}:rollback`))),
     async setMark({ state, at }: Mark): Promise<void> {
       await ask(store.set(`${name}:rollback`, `${state} ${at}`))
@@ -88,26 +99,30 @@ export function createStoredMap<V>(
       return await ask(store.zrangebyscore(`${name}:log`, number + 1, '+inf'))
     },
     /**
-     * Writes a value; undefined removes it.
+     * Writes values; undefined removes one. Values of one call are written all or none; there is a call for 200.
      *
-     * @returns the number and the text of the change; undefined if `only` did not hold
+     * @param only condition for each
+     * @returns the changes; those of the calls before if the condition did not hold
      */
-    async put(only: 'present' | 'absent' | '', key: string, value: V | undefined) {
-      const text = writeWithin(shape, key, value)
+    async *put(
+      only: 'present' | 'absent' | '',
+      values: readonly (readonly [key: string, value: V | undefined])[],
+    ) {
+      const texts = values.map(([key, value]): StoredValue => {
+        const text = writeWithin(shape, key, value)
+        return { key, text, until: (value === undefined ? undefined : shape.until?.(value)) ?? 0 }
+      })
       if (shape.until !== undefined) await sweep()
-      const number = await ask(
-        runPut(store, name, {
-          key,
-          value: text,
-          channel,
-          logLength: LOG_LENGTH,
-          until: (value === undefined ? undefined : shape.until?.(value)) ?? 0,
-          most: shape.most,
-          only,
-        }),
-      )
-      if (number < 0) throw fullError(shape)
-      return number === 0 ? undefined : { number, text }
+      for (let from = 0; from < texts.length; from += AT_ONCE) {
+        const some = texts.slice(from, from + AT_ONCE)
+        const how = { channel, logLength: LOG_LENGTH, most: shape.most, only }
+        const last = await ask(runPut(store, name, some, how))
+        if (last === -1) throw fullError(shape)
+        if (last === -2) throw new FrozenMap(shape.what)
+        if (last === 0) return
+        const first = last - some.length + 1
+        yield some.map(({ key, text }, i): Change => [first + i, key, text])
+      }
     },
     sweep,
   }
@@ -124,17 +139,37 @@ function readMark(text: string | null): Mark {
     : { state: state as Mark['state'], at: Number(at) }
 }
 
+/** Parses a version. Anything that is not one of ours counts as none: any client with access to the store may write. */
+export function readVersion(text: string | null): Version {
+  const [, number, state = 'open'] = /^(\d{1,15})(?: (frozen|moved))?$/.exec(text ?? '') ?? []
+  return number === undefined
+    ? { number: 0, state: 'open' }
+    : { number: Number(number), state: state as Version['state'] }
+}
+
+/** Writes a version as it is stored. */
+export function versionText({ number, state }: Version): string {
+  return state === 'open' ? String(number) : `${number} ${state}`
+}
+
+/** Change of a map, as a message tells it. An empty text removes the value. */
+export type Change = readonly [number: number, key: string, text: string]
+
 /**
- * Parses a message about a change. Returns undefined for anything that is not one of ours: any client with access to
- * the store may publish.
+ * Parses a message about changes. Returns undefined for anything that is not one of ours: any client with access to the
+ * store may publish.
  */
-export function readChange(message: string): [number: number, key: string, text: string] | undefined {
+export function readChanges(message: string): readonly Change[] | undefined {
   try {
     const parsed: unknown = JSON.parse(message)
     if (!Array.isArray(parsed)) return undefined
-    const [number, key, text] = parsed as unknown[]
-    const ours = Number.isSafeInteger(number) && typeof key === 'string' && typeof text === 'string'
-    return ours ? [number as number, key, text] : undefined
+    const [number, ...texts] = parsed as [unknown, ...unknown[]]
+    if (!Number.isSafeInteger(number) || texts.length === 0 || texts.length % 2 === 1) return undefined
+    if (!texts.every((text) => typeof text === 'string')) return undefined
+    const changes: Change[] = []
+    for (let i = 0; i < texts.length; i += 2)
+      changes.push([(number as number) + i / 2, texts[i] as string, texts[i + 1] as string])
+    return changes
   } catch {
     return undefined
   }

@@ -16,6 +16,7 @@ const PROBLEMS = {
   internal: [500, 'Internal error'],
   crowded: [503, 'Too many connections'],
   issuer_unavailable: [503, 'Identity provider out of reach'],
+  store_frozen: [503, 'Store takes no changes at present'],
   store_unavailable: [503, 'Store out of reach'],
 } as const satisfies Record<string, readonly [number, string]>
 
@@ -51,6 +52,7 @@ export function problemText({ code, detail, more }: Problem): string {
 }
 
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  if (problem.code === 'store_frozen') reply.header('Retry-After', '5')
   // sent as bytes: to a string, Fastify adds a charset that the type does not define
   return reply
     .code(statusOf(problem.code))

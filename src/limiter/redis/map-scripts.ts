@@ -7,34 +7,6 @@ const restore = load('restore')
 const sweep = load('sweep')
 const touch = load('touch')
 
-/** Change of a map that every node holds whole. */
-export interface Put {
-  readonly key: string
-  /** Empty to remove the value. */
-  readonly value: string
-  readonly channel: string
-  readonly logLength: number
-  /** Unix ms at which the value ends; 0 for never. */
-  readonly until: number
-  /** Maximum number of values. */
-  readonly most: number
-  /** Condition for the change; empty for none. */
-  readonly only: 'present' | 'absent' | ''
-}
-
-/**
- * Changes a map.
- *
- * @param map key of the hash. The other keys are derived from it.
- * @returns the number of the change; 0 if the condition does not hold; -1 if the map is full
- */
-export function runPut(client: Client, map: string, change: Put): Promise<number> {
-  const { key, value, channel, logLength, until, most, only } = change
-  const keys = [map, `${map}:version`, `${map}:log`, `${map}:ends`]
-  const args = [key, value, channel, String(logLength), String(until), String(most), only]
-  return run(client, put, keys, args) as Promise<number>
-}
-
 /** Stored value of such a map. */
 export interface StoredValue {
   readonly key: string
@@ -44,24 +16,55 @@ export interface StoredValue {
   readonly until: number
 }
 
+/** How a map is changed. */
+export interface Put {
+  readonly channel: string
+  readonly logLength: number
+  /** Maximum number of values. */
+  readonly most: number
+  /** Condition for the change; empty for none. */
+  readonly only: 'present' | 'absent' | ''
+}
+
+/**
+ * Changes values of a map, all or none.
+ *
+ * @param map key of the hash. The other keys are derived from it.
+ * @param values 1 to 300
+ * @returns the number of the last of these changes; 0 if the condition does not hold; -1 if the map is full; -2 while it takes no changes
+ */
+export function runPut(
+  client: Client,
+  map: string,
+  values: readonly StoredValue[],
+  how: Put,
+): Promise<number> {
+  const { channel, logLength, most, only } = how
+  const keys = [map, `${map}:version`, `${map}:log`, `${map}:ends`]
+  const args = [channel, String(logLength), String(most), only, ...argsOf(values)]
+  return run(client, put, keys, args) as Promise<number>
+}
+
+const argsOf = (values: readonly StoredValue[]) =>
+  values.flatMap(({ key, text, until }) => [key, text, String(until)])
+
 /**
  * Writes values of such a map as a node knows them.
  *
- * @param version number that the map must have
- * @param next number that it has afterwards
+ * @param version what the map must have as its version
+ * @param next what it has afterwards
  * @param values at most 300
- * @returns true if the map had that number; otherwise nothing is written
+ * @returns true if the map had that version; otherwise nothing is written
  */
 export async function runRestore(
   client: Client,
   map: string,
-  version: number,
-  next: number,
+  version: number | string,
+  next: number | string,
   values: readonly StoredValue[],
 ): Promise<boolean> {
   const keys = [map, `${map}:version`, `${map}:ends`]
-  const args = values.flatMap(({ key, text, until }) => [key, text, String(until)])
-  return (await run(client, restore, keys, [String(version), String(next), ...args])) === 1
+  return (await run(client, restore, keys, [String(version), String(next), ...argsOf(values)])) === 1
 }
 
 /**
