@@ -96,18 +96,17 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await Promise.allSettled([config.close(), events.close()])
     throw error
   }
-  const { traces, ...telemetry } = await telemetryOptions(
-    settings.telemetry,
-    env,
-    log,
-    member === undefined,
-  ).catch(abandon)
+  const { traces, ...telemetry } = await telemetryOptions(settings, env, log, member === undefined).catch(
+    abandon,
+  )
   const tracing = traces && (await openTracing({ ...traces, log }).catch(abandon))
   const counts = createConnectionCounts()
   const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
   const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
-  const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
+  const store =
+    member?.openStore(settings.store, log) ??
+    openStore(settings.store, log, { fleet: 'member', node: settings.instance })
   const accessLog = options.accessLog ?? openAccessLog(settings.log, log, member !== undefined)
   const top = createTop()
   const shares = createShares({

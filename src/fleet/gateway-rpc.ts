@@ -12,7 +12,7 @@ import { channelOf, type Subscriber } from './pubsub.js'
  * above the rate limit are not asked.
  */
 export interface Fleet {
-  /** Name of this gateway for other gateways and for operators: host and process id. */
+  /** Name of this gateway for other gateways and for operators: `instance`, or host and process id. */
   readonly node: string
   /**
    * Asks all other gateways. Never rejects: `problem` in the result says why a question could not be asked.
@@ -54,6 +54,8 @@ export interface FleetOptions {
   readonly subscriber: Subscriber
   /** True if this process serves requests, and so is one of the gateways that are asked. */
   readonly member: boolean
+  /** Name of this gateway. Default: host and process id. */
+  readonly node?: string
 }
 
 export const QUESTION_BYTES = 4096
@@ -83,14 +85,13 @@ export const LONE_FLEET: Fleet = {
 }
 
 /** Returns `host:pid`. One host may run several gateways, and two hosts may use the same process ids. */
-export function nodeName(): string {
+function nodeName(): string {
   return `${hostname()}:${process.pid}`
 }
 
 type Hear = (from: string, answer: unknown) => void
 
-export function createFleet({ store, subscriber, member }: FleetOptions): Fleet {
-  const node = nodeName()
+export function createFleet({ store, subscriber, member, node = LONE_FLEET.node }: FleetOptions): Fleet {
   // Containers may share a host name, and the process id is 1 in each of them.
   const self = `${node}~${randomUUID().slice(0, 8)}`
   const questions = channelOf(store, 'nodes:ask')

@@ -25,13 +25,15 @@ export interface Role {
   readonly decides?: boolean
   /** `member`: the process asks other gateways and answers them. `asks`: it only asks. Default: neither. */
   readonly fleet?: 'member' | 'asks' | undefined
+  /** Name of this gateway. Default: host and process id. */
+  readonly node?: string | undefined
   /** Opens the maps if there is no Redis. Default: in the memory of this process. */
   readonly openMap?: OpenMap | undefined
 }
 
 /** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
 export function openStore(config: Config['store'], log: Log, role: Role = {}): Store {
-  const { decides = true, fleet: part, openMap = createMemoryMap } = role
+  const { decides = true, fleet: part, node = LONE_FLEET.node, openMap = createMemoryMap } = role
   const { limiter, redis, ready, protocolErrors, close } = openCounts(config, log, decides)
   if (redis === undefined) {
     return createStore({
@@ -39,6 +41,7 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
       openMap,
       lastUsed: createMemoryLastUsed(API_KEYS.most),
       audit: createMemoryAuditStream(),
+      fleet: { ...LONE_FLEET, node },
       protocolErrors,
       ready,
       close,
@@ -46,7 +49,9 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
   }
   const subscriber = openSubscriber(redis)
   const fleet =
-    part === undefined ? LONE_FLEET : createFleet({ store: redis, subscriber, member: part === 'member' })
+    part === undefined
+      ? LONE_FLEET
+      : createFleet({ store: redis, subscriber, member: part === 'member', node })
   const forgettable: ForgettableMap[] = []
   return createStore({
     limiter,

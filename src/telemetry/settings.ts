@@ -10,12 +10,12 @@ import { tracesOptions } from './traces/tracing-settings.js'
  * @param pushes true if this process pushes: of several, only the one that supervises the workers does
  */
 export async function telemetryOptions(
-  telemetry: Config['telemetry'],
+  { telemetry, instance }: Pick<Config, 'telemetry' | 'instance'>,
   env: NodeJS.ProcessEnv,
   log: { warn(fields: object, message: string): void },
   pushes: boolean,
 ) {
-  const otel = readOtelEnvironment(env)
+  const otel = readOtelEnvironment(env, instance)
   if (pushes && otel.problems.length > 0) {
     log.warn({ problems: otel.problems }, 'environment variables for OpenTelemetry are invalid and ignored')
   }

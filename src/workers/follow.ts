@@ -55,7 +55,7 @@ export async function followConfig(
   async function takeOver(next: Reloaded): Promise<void> {
     const began = performance.now()
     const previous = snapshot
-    if (next.hash !== previous.hash) {
+    if (next.hash !== previous.fingerprint) {
       const compiled = await compile(next, await namesLongFiles(previous.config))
       onNext(compiled)
       text = next.text

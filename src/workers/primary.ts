@@ -28,7 +28,7 @@ export interface PrimaryOptions {
 }
 
 /** Keys that only this process reads, at its start. */
-const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
+const OWN_KEYS = /^(admin|telemetry|instance|log\.level)(\.|$)/
 
 /**
  * Starts the process that serves only the admin API: it holds the configuration and merges the workers' metrics.
@@ -41,10 +41,16 @@ export async function startPrimary(options: PrimaryOptions) {
   const settings = config.current().config
   const events = createLog({ level: settings.log.level })
   const { log } = events
-  const telemetry = await telemetryOptions(settings.telemetry, env, log, true)
+  const telemetry = await telemetryOptions(settings, env, log, true)
+  const { instance } = settings
   function open(settings: Config['store']) {
     const told = settings.redis === undefined ? createLeadingMaps(all.put) : undefined
-    const opened = openStore(settings, log, { decides: false, fleet: 'member', openMap: told?.open })
+    const opened = openStore(settings, log, {
+      decides: false,
+      fleet: 'member',
+      openMap: told?.open,
+      node: instance,
+    })
     joinFleet(opened, all.ask, log)
     return { ...opened, settings, told }
   }
@@ -120,8 +126,8 @@ export async function startPrimary(options: PrimaryOptions) {
   const memory = () => counting
 
   function good() {
-    const { hash, loadedAt } = config.current()
-    return { text: config.text(), hash, loadedAt }
+    const { fingerprint, loadedAt } = config.current()
+    return { text: config.text(), hash: fingerprint, loadedAt }
   }
 
   /** The latest attempt to send the configuration in force to all workers. */

@@ -19,7 +19,7 @@ export function createCountForAll() {
     { config, service, tier, candidate, consumer, levels }: CountSubject,
     amounts: Store['amounts'],
   ): { service: Service; policy: Policy } {
-    const snapshot = snapshots.get(config) ?? (first?.hash === config ? first : undefined)
+    const snapshot = snapshots.get(config) ?? (first?.fingerprint === config ? first : undefined)
     const found = snapshot?.services[service]
     const live = found?.policies[tier]
     const policy = candidate ? live?.candidate : live
@@ -33,8 +33,8 @@ export function createCountForAll() {
 
   /** Adds a configuration that workers may ask about from now on. */
   function know(snapshot: Snapshot): void {
-    snapshots.delete(snapshot.hash)
-    snapshots.set(snapshot.hash, snapshot)
+    snapshots.delete(snapshot.fingerprint)
+    snapshots.set(snapshot.fingerprint, snapshot)
     for (const oldest of snapshots.keys()) {
       if (snapshots.size <= KEPT) break
       snapshots.delete(oldest)

@@ -122,7 +122,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     // The primary has the admin API, and with it the changes of operators.
     ...createStore({ limiter, openMap: maps.open, lastUsed, audit: createMemoryAuditStream() }),
     know(snapshot) {
-      for (const service of snapshot.services) hashes.set(service, snapshot.hash)
+      for (const service of snapshot.services) hashes.set(service, snapshot.fingerprint)
     },
   }
 }

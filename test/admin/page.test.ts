@@ -1,7 +1,7 @@
 // Tests src/admin/routes/overview.ts
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { nodeName } from '../../src/fleet/gateway-rpc.js'
+import { LONE_FLEET } from '../../src/fleet/gateway-rpc.js'
 import { accessOf, startAdmin } from '../support/gateway/admin.js'
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
@@ -61,7 +61,7 @@ t.test('GET /overview tells in one response what the gateway is doing', async (t
   const { json } = await call('GET', '/overview')
   t.match(json, {
     at: /^\d{4}-/,
-    node: nodeName(),
+    node: LONE_FLEET.node,
     status: 'ready',
     store: 'up',
     reasons: [],

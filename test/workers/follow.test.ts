@@ -9,7 +9,11 @@ services: { api: { upstreams: [http://127.0.0.1:1], limits: { free: ${limit} } }
 routes: [{ path: /*, service: api }]
 `
 
-const good = (limit: string) => ({ text: text(limit), hash: snapshotOf(text(limit)).hash, loadedAt: 1000 })
+const good = (limit: string) => ({
+  text: text(limit),
+  hash: snapshotOf(text(limit)).fingerprint,
+  loadedAt: 1000,
+})
 
 async function follow() {
   const events: ReloadEvent[] = []
@@ -19,9 +23,9 @@ async function follow() {
     env: {},
     onReload(event) {
       events.push(event)
-      order.push(`in force ${event.snapshot.hash}`)
+      order.push(`in force ${event.snapshot.fingerprint}`)
     },
-    onNext: ({ hash }) => order.push(`known ${hash}`),
+    onNext: ({ fingerprint }) => order.push(`known ${fingerprint}`),
   })
   return { config, events, order }
 }
@@ -29,10 +33,10 @@ async function follow() {
 t.test('a worker applies what the primary accepted, under the same hash', async (t) => {
   const { config, events, order } = await follow()
   const before = config.current()
-  t.equal(before.hash, good('1/s').hash)
+  t.equal(before.fingerprint, good('1/s').hash)
   const next = good('2/s')
   await config.follow({ ...next, trigger: 'admin', result: 'applied' })
-  t.equal(config.current().hash, next.hash)
+  t.equal(config.current().fingerprint, next.hash)
   t.equal(config.current().loadedAt, 1000)
   t.strictSame(order, [`known ${next.hash}`, `in force ${next.hash}`], 'known before a request can ask by it')
   t.match(events, [{ result: 'applied', trigger: 'admin', previous: before, snapshot: config.current() }])

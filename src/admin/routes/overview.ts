@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { nodeName } from '../../fleet/gateway-rpc.js'
 import type { AdminDeps } from '../deps.js'
 
 /** Adds the route that returns the state of this gateway in one response, for the page and other clients. */
@@ -12,7 +11,7 @@ export function overviewRoutes(
     const { ready, reasons } = await deps.ready()
     return {
       at: new Date().toISOString(),
-      node: nodeName(),
+      node: deps.store().fleet.node,
       status: ready ? 'ready' : 'not_ready',
       store: degraded ? 'degraded' : deps.store().limiter.state(),
       reasons,

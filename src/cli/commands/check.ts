@@ -1,6 +1,6 @@
 import { type ConfigError, formatError } from '../../config/load/load.js'
 import { compileSnapshot } from '../../config/snapshot/snapshot.js'
-import { JSON_OPTION } from '../command.js'
+import { JSON_OPTION, WrongUse } from '../command.js'
 import { CONFIG_OPTION, configFile, readConfig } from '../config-file.js'
 import { defineCommand } from '../define-command.js'
 import { describeConfig, summarizeConfig } from '../print/describe-config.js'
@@ -9,12 +9,17 @@ import { checkCertificates } from './check-certificates.js'
 
 export const command = defineCommand({
   name: 'check',
-  usage: ['[--config FILE] [--json]'],
+  usage: ['[--config FILE] [--hash | --json]'],
   about: `Reads a configuration as the gateway does, without starting anything. The command prints each error as
 file:line:column, or a summary of a good configuration. It also checks the certificates that the configuration names.`,
   notes: 'Exit code 0: the configuration is good. 1: it is not.',
-  options: { config: CONFIG_OPTION, json: JSON_OPTION },
-  async run({ config, json }, _, io) {
+  options: {
+    config: CONFIG_OPTION,
+    hash: { help: 'print only the hash of a good configuration, for tidegate fleet --wait' },
+    json: JSON_OPTION,
+  },
+  async run({ config, hash, json }, _, io) {
+    if (hash && json) throw new WrongUse('--hash and --json exclude each other')
     const file = configFile(io, config)
     const loaded = readConfig(io, file)
     const { warnings, errors } = loaded.ok ? await checkCertificates(loaded, Date.now()) : loaded
@@ -27,7 +32,7 @@ file:line:column, or a summary of a good configuration. It also checks the certi
     const snapshot = compileSnapshot(loaded.config, Date.now())
     return {
       data: { ok: true, file, ...summarizeConfig(snapshot), warnings },
-      text: (columns) => describeConfig(file, snapshot, columns),
+      text: hash ? snapshot.hash : (columns) => describeConfig(file, snapshot, columns),
       aside: warnings.map(formatWarning).join('\n'),
     }
   },

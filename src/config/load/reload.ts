@@ -127,13 +127,13 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
     const next = await readConfig(file, env, await namesLongFiles(previous.config))
     // Done before anything takes effect. Requests use the lists in force meanwhile.
-    if (next.ok && next.hashes.own !== previous.hash) await prepareAddresses(next.config.edge)
+    if (next.ok && next.hashes.fingerprint !== previous.fingerprint) await prepareAddresses(next.config.edge)
     if (!next.ok) {
       lastError = { at: new Date(now()).toISOString(), messages: next.messages }
       return { result: 'rejected', messages: next.messages }
     }
     lastError = null
-    const same = next.hashes.own === previous.hash
+    const same = next.hashes.fingerprint === previous.fingerprint
     ownWarnings = next.messages
     warnings = [...ownWarnings, ...waiting(next.config)]
     if (same) {

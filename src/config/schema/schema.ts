@@ -223,6 +223,16 @@ export const ConfigSchema = object(
     decisions: Decisions,
     log: Log,
     server: Server,
+    'instance?': scalar(
+      'instance',
+      'Name of this gateway for operators, in tidegate fleet, why and the audit. Default: its host and process id',
+      { restart: true, examples: ['gw-1'] },
+    ),
+    'group?': scalar(
+      'name',
+      'Group of gateways that this one belongs to. tidegate fleet compares a gateway with its group, so a group may differ from the others on purpose',
+      { examples: ['canary'] },
+    ),
   },
   'Configuration of Tidegate',
 )

@@ -3,16 +3,19 @@ import type { Config } from '../schema/schema.js'
 
 /** Hashes of a configuration: the first 12 hex digits of the SHA-256, with secrets resolved. */
 export interface ConfigHashes {
-  /** Hash of the whole configuration. */
-  readonly own: string
-  /** Hash without what may differ between equivalent gateways: listen addresses and the destination of access lines. */
-  readonly shared: string
+  /**
+   * Hash that operators compare. It leaves out what may differ between equivalent gateways: listen addresses, the
+   * destination of access lines, and the names of the gateway and its group.
+   */
+  readonly hash: string
+  /** Hash of the whole configuration, by which a change is detected. */
+  readonly fingerprint: string
 }
 
 export function configHashes(config: Config): ConfigHashes {
-  const { listen: _, admin, log, ...rest } = config
+  const { listen: _listen, instance: _instance, group: _group, admin, log, ...rest } = config
   const shared = { ...rest, admin: { ...admin, listen: undefined }, log: { ...log, access: undefined } }
-  return { own: hashOf(config), shared: hashOf(shared) }
+  return { hash: hashOf(shared), fingerprint: hashOf(config) }
 }
 
 function hashOf(config: object): string {

@@ -28,10 +28,10 @@ import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstrea
  * Everything that requests would otherwise compute again is computed here, once.
  */
 export interface Snapshot {
-  /** First 12 hex digits of the SHA-256 of the configuration with its secrets resolved. */
+  /** Hash that operators compare: the same on equivalent gateways. */
   readonly hash: string
-  /** The same hash without what may differ between equivalent gateways. */
-  readonly sharedHash: string
+  /** Hash of the whole configuration. */
+  readonly fingerprint: string
   /** When the configuration was loaded, in unix ms. */
   readonly loadedAt: number
   readonly config: Config
@@ -150,8 +150,7 @@ export function compileSnapshot(config: Config, loadedAt: number, hashes = confi
     compileRoute(index, route, consumers, serviceOf, () => last++),
   )
   return deepFreeze({
-    hash: hashes.own,
-    sharedHash: hashes.shared,
+    ...hashes,
     loadedAt,
     config,
     tiers,

@@ -12,6 +12,9 @@ const NAME = patternKind('name', NAME_PATTERN, [
   'use a-z, 0-9, "_" and "-", beginning with a letter or digit, 63 characters at most',
 ])
 
+/** Pattern of the name of a gateway: those of hosts and pods, and `host:pid`. */
+export const INSTANCE_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$'
+
 /** Kinds of scalars, by their name in the schema. */
 export const KINDS = {
   ...QUANTITIES,
@@ -45,6 +48,11 @@ export const KINDS = {
   ),
 
   name: NAME,
+
+  instance: patternKind('name', INSTANCE_PATTERN, [
+    'is not a name of a gateway',
+    'use letters, digits, ".", "_", ":" and "-", beginning with a letter or digit, 100 characters at most',
+  ]),
 
   /** Name of a tier, in place of a mapping. */
   tier: kindOf<{ name: string }>(

@@ -77,7 +77,7 @@ const SAMPLERS: Choice<{ readonly parentBased: boolean; readonly ratio: number |
 }
 
 /** Reads the variables. Never throws: an invalid value counts as unset, and is listed in `problems`. */
-export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
+export function readOtelEnvironment(env: NodeJS.ProcessEnv, instance = instanceId()): OtelEnvironment {
   const problems: string[] = []
 
   /** Reads a text. By the specification, an empty value counts as unset. */
@@ -186,7 +186,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
   return {
     disabled: text('OTEL_SDK_DISABLED')?.toLowerCase() === 'true',
     serviceName: text('OTEL_SERVICE_NAME') ?? serviceName,
-    resource: { 'service.instance.id': instanceId(), ...resource },
+    resource: { 'service.instance.id': instance, ...resource },
     metrics: {
       ...metrics,
       intervalMs: milliseconds('OTEL_METRIC_EXPORT_INTERVAL'),

@@ -23,6 +23,15 @@ routes:
   - { path: /payments/*, host: api.example.com, service: payments }
 `
 
+t.test('check --hash prints the hash and nothing else', async (t) => {
+  const cwd = t.testdir({ 'tidegate.yaml': GOOD, 'bad.yaml': 'listen: x' })
+  const { stdout } = await tidegate(['check'], { cwd })
+  const hash = /hash ([0-9a-f]{12})\n/.exec(stdout)?.[1]
+  t.match(await tidegate(['check', '--hash'], { cwd }), { code: 0, stdout: `${hash}\n`, stderr: '' })
+  t.match(await tidegate(['check', '--hash', '--config', 'bad.yaml'], { cwd }), { code: 1, stdout: '' })
+  t.equal((await tidegate(['check', '--hash', '--json'], { cwd })).code, 2)
+})
+
 t.test('check sums up a valid configuration, with the most specific routes first', async (t) => {
   const cwd = t.testdir({ 'tidegate.yaml': GOOD })
   const { code, stdout, stderr } = await tidegate(['check'], { cwd })

@@ -29,8 +29,8 @@ t.test('a long file is read in a thread, with the same result as here', async (t
   if (!here.ok || !apart.ok) throw new Error('the fixture is a good file')
   t.strictSame(apart.config, here.config)
   t.strictSame(apart.warnings, here.warnings)
-  t.equal(apart.hashes.own, compileSnapshot(here.config, 0).hash)
-  t.equal(apart.hashes.shared, compileSnapshot(here.config, 0).sharedHash)
+  t.equal(apart.hashes.hash, compileSnapshot(here.config, 0).hash)
+  t.equal(apart.hashes.fingerprint, compileSnapshot(here.config, 0).fingerprint)
   t.equal(
     Object.getPrototypeOf(apart.config.services),
     null,

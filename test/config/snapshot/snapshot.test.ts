@@ -338,26 +338,28 @@ t.test('nothing in a snapshot can be changed', async (t) => {
   t.ok(snapshot.identityHeaders.has('x-key'))
 })
 
-t.test('the compared hash leaves out where a gateway listens and writes', async (t) => {
+t.test('the hash leaves out where a gateway listens and writes, and what it is called', async (t) => {
   const of = (head: string) => {
-    const { hash, sharedHash } = snapshotOf(`${head}
+    const { hash, fingerprint } = snapshotOf(`${head}
 tiers: [free]
 services: { api: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: api }]
 `)
-    return { hash, sharedHash }
+    return { hash, fingerprint }
   }
   const one = of('listen: 127.0.0.1:8080')
   for (const head of [
     'listen: 127.0.0.1:8090',
     'listen: 127.0.0.1:8080\nadmin: { listen: 127.0.0.1:9999 }',
     'listen: 127.0.0.1:8080\nlog: { access: /var/log/two.log }',
+    'listen: 127.0.0.1:8080\ninstance: gw-2',
+    'listen: 127.0.0.1:8080\ngroup: canary',
   ]) {
     const two = of(head)
-    t.not(two.hash, one.hash, head)
-    t.equal(two.sharedHash, one.sharedHash, head)
+    t.not(two.fingerprint, one.fingerprint, head)
+    t.equal(two.hash, one.hash, head)
   }
-  t.not(of('listen: 127.0.0.1:8080\nlog: { level: warn }').sharedHash, one.sharedHash)
+  t.not(of('listen: 127.0.0.1:8080\nlog: { level: warn }').hash, one.hash)
 })
 
 t.test('the hash depends on the meaning of the configuration only', async (t) => {

@@ -36,7 +36,7 @@ export function exampleSnapshot(
   ]
   return {
     hash: changes.hash ?? '0123456789ab',
-    sharedHash: changes.hash ?? '0123456789ab',
+    fingerprint: changes.hash ?? '0123456789ab',
     loadedAt: changes.loadedAt ?? 1_760_000_000_000,
     config: {} as Config,
     tiers: ['free', 'pro', 'enterprise'],

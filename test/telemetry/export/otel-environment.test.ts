@@ -111,6 +111,13 @@ t.test('a gateway sends one instance id with all signals, its own or a given one
   t.equal(readOtelEnvironment({}).resource['service.instance.id'], id)
   const given = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=mine' })
   t.equal(given.resource['service.instance.id'], 'mine')
+  t.equal(
+    readOtelEnvironment({}, 'gw-1').resource['service.instance.id'],
+    'gw-1',
+    'that of the configuration',
+  )
+  const both = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=mine' }, 'gw-1')
+  t.equal(both.resource['service.instance.id'], 'mine')
   for (const env of [{}, { OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=mine' }]) {
     const otel = readOtelEnvironment({ ...env, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.example:4318' })
     const metrics = metricsPush({}, otel)
