@@ -1,6 +1,6 @@
 -- Says that a gateway lives, or that it leaves, and counts those that live.
 --
--- KEYS[1]  nodes:{gateways}, nodes:{fleet}  sorted set: gateway by the unix ms until which it is believed to live
+-- KEYS[1]  nodes:{fleet}  sorted set: gateway by the unix ms until which it is believed to live
 -- ARGV[1]  gateway
 -- ARGV[2]  ms for which it is believed; 0: it leaves
 --

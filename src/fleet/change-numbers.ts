@@ -45,6 +45,8 @@ export function createChangeNumbers() {
     isNewer: (key: string, number: number) => (heard.get(key) ?? -1) > number,
     /** Returns true for a key set by a message whose number the store has not reached yet. */
     isUnproven: (key: string) => unproven.has(key),
+    /** Returns true if a message has set a key whose number the store has not reached yet. */
+    awaitsProof: () => unproven.size > 0,
     /** Makes the held values complete up to this number, except for newer changes. */
     restart(number: number, newer: readonly (readonly [key: string, number: number])[] = []): void {
       numbers.version = number

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { createNodes } from '../limiter/redis/heartbeat.js'
+import { createPresence, type Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { channelOf, type Subscriber } from './pubsub.js'
@@ -56,6 +56,8 @@ export interface FleetOptions {
   readonly member: boolean
   /** Name of this gateway. Default: host and process id. */
   readonly node?: string
+  /** Says when the store may have forgotten the list of gateways. Default: the list is only written at intervals. */
+  readonly heartbeat?: Heartbeat | undefined
 }
 
 export const QUESTION_BYTES = 4096
@@ -91,7 +93,13 @@ function nodeName(): string {
 
 type Hear = (from: string, answer: unknown) => void
 
-export function createFleet({ store, subscriber, member, node = LONE_FLEET.node }: FleetOptions): Fleet {
+export function createFleet({
+  store,
+  subscriber,
+  member,
+  node = LONE_FLEET.node,
+  heartbeat,
+}: FleetOptions): Fleet {
   // Containers may share a host name, and the process id is 1 in each of them.
   const self = `${node}~${randomUUID().slice(0, 8)}`
   const questions = channelOf(store, 'nodes:ask')
@@ -101,7 +109,7 @@ export function createFleet({ store, subscriber, member, node = LONE_FLEET.node 
   const mayAsk = atMost(ASKED_A_SECOND)
   const mayAnswer = atMost(ANSWERS_A_SECOND)
   const maySend = atMost(BYTES_A_SECOND)
-  const nodes = member ? createNodes(store, KEY, self) : undefined
+  const presence = member ? createPresence(store, KEY, self, heartbeat) : undefined
   let count = 0
   let closed = false
 
@@ -198,7 +206,7 @@ export function createFleet({ store, subscriber, member, node = LONE_FLEET.node 
     },
     async close() {
       closed = true
-      await nodes?.close()
+      await presence?.close()
     },
   }
 }

@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema/schema.js'
 import type { Limiter } from '../limiter/limiter.js'
 import { openCounts } from '../limiter/open-limiter.js'
+import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Log } from '../log-throttle.js'
 import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
@@ -34,7 +35,7 @@ export interface Role {
 /** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
 export function openStore(config: Config['store'], log: Log, role: Role = {}): Store {
   const { decides = true, fleet: part, node = LONE_FLEET.node, openMap = createMemoryMap } = role
-  const { limiter, redis, ready, protocolErrors, close } = openCounts(config, log, decides)
+  const { limiter, redis, heartbeat, ready, protocolErrors, close } = openCounts(config, log, decides)
   if (redis === undefined) {
     return createStore({
       limiter,
@@ -51,12 +52,12 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
   const fleet =
     part === undefined
       ? LONE_FLEET
-      : createFleet({ store: redis, subscriber, member: part === 'member', node })
+      : createFleet({ store: redis, subscriber, member: part === 'member', node, heartbeat })
   const forgettable: ForgettableMap[] = []
   return createStore({
     limiter,
     openMap(shape) {
-      const map = createRedisMap(shape, { store: redis, subscriber, fleet, log })
+      const map = createRedisMap(shape, { store: redis, subscriber, fleet, heartbeat, log })
       forgettable.push(map)
       return map
     },
@@ -64,6 +65,7 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
     maps: () => forgettable,
     audit: createRedisAuditStream(redis),
     fleet,
+    heartbeat,
     protocolErrors,
     ready,
     async close() {
@@ -81,6 +83,7 @@ interface StoreParts {
   readonly lastUsed: LastUsed
   readonly maps?: () => readonly ForgettableMap[]
   readonly fleet?: Fleet
+  readonly heartbeat?: Heartbeat | undefined
   readonly protocolErrors?: () => number
   readonly ready?: Promise<void>
   readonly close?: () => Promise<void>
@@ -128,6 +131,8 @@ export function createStore(parts: StoreParts) {
     protocolErrors,
     /** Communication with the other gateways on the store. */
     fleet,
+    /** Undefined if the store is the memory of this process. */
+    heartbeat: parts.heartbeat,
     /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
     ready,
     async close(): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { type Log, throttledWarning } from '../log-throttle.js'
 import { createChangeNumbers } from './change-numbers.js'
@@ -23,7 +24,12 @@ export interface RedisMapOptions {
   readonly subscriber?: Subscriber
   /** Gateways that are asked for what the store has forgotten, and that may ask this one. Default: none. */
   readonly fleet?: Pick<Fleet, 'ask' | 'answer'>
-  /** Interval in ms between two polls of the store's version number, for changes whose message got lost. */
+  /** Announces changes, and says which map to poll. Default: none, so that the map polls all the time. */
+  readonly heartbeat?: Heartbeat | undefined
+  /**
+   * Interval in ms between two polls of the store's version number, for changes whose message got lost, while the
+   * heartbeat does not report every change.
+   */
   readonly pollMs?: number
   /** For tests only: false turns messages off, so that only the poll is left. */
   readonly subscribe?: boolean
@@ -33,6 +39,9 @@ export interface RedisMapOptions {
 
 export interface RedisMap<V> extends ReplicatedMap<V>, ForgettableMap {}
 
+/** How often the store is polled while the heartbeat reports every change, in ms, and how much longer it may take. */
+const POLL_ANYWAY = 45_000
+const POLL_ANYWAY_SPREAD = 30_000
 /**
  * How often everything is loaded again, in ms. Nothing else reveals a server that lost a change and has numbered others
  * since.
@@ -48,13 +57,16 @@ const RELOAD_EVERY_VALUE = 10
  * the store early.
  */
 const CLOCKS_DIFFER = 600_000
+/** Events of a Cluster client when a server comes, goes or fails. */
+const SERVER_EVENTS = ['+node', '-node', 'node error'] as const
 /** Interval in ms between two questions to the other gateways for what the store has forgotten. */
 const LEARN_EVERY = 500
 const LEARN_AT_MOST_EVERY = 60_000
 
 /**
  * Keeps a map in Redis and holds all of it in memory. Every change has a number. A message delivers a change at once. A
- * poll compares numbers and reads missing changes from the log of changes. Everything is loaded again when the log does
+ * poll compares numbers and reads missing changes from the log of changes. It follows when the heartbeat names this
+ * map, which each writer announces before it writes. Everything is loaded again when the log does
  * not reach back far enough, and after a lost connection: the server behind it may have lost data, or be another one.
  * While the store is away, the last known values stay in force.
  *
@@ -63,7 +75,7 @@ const LEARN_AT_MOST_EVERY = 60_000
  * tells the other gateways.
  */
 export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions): RedisMap<V> {
-  const { store, log, fleet, pollMs = 500, subscribe = true, now = Date.now } = options
+  const { store, log, fleet, heartbeat, pollMs = 500, subscribe = true, now = Date.now } = options
   const { name } = shape
   const stored = createStoredMap(store, shape, () => closed, now)
   const numbers = createChangeNumbers()
@@ -88,6 +100,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   let learnPause = LEARN_EVERY
   let closed = false
   let polling: Promise<void> | undefined
+  /** True if the heartbeat named this map while a poll was under way, which may have read an older number. */
+  let pollAgain = false
+  /** True if the latest poll left nothing to do, and no connection was lost since. */
+  let isSettled = false
+  /** `performance.now()` from which the store is polled although nothing was reported. */
+  let pollAt = 0
   let timer: NodeJS.Timeout | undefined
   let markReady = () => {}
   const ready = new Promise<void>((resolve) => {
@@ -169,6 +187,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   /** Marks the map in the store as open: other gateways and operators see that no decision has been made yet. */
   async function markOpen(): Promise<void> {
     mark = { state: 'open', at: Math.max(now(), mark.at + 1, decidedAt + 1) }
+    await announce()
     await stored.setMark(mark)
   }
 
@@ -196,6 +215,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 
   async function poll(): Promise<void> {
+    isSettled = false
     const lately = numbers.beginPoll()
     held.sweep()
     if (store.status !== 'ready') return
@@ -255,20 +275,47 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       if (!closed && !numbers.loadAnew) return poll()
     } else if (present > numbers.version) await loadChanges(present)
     confirmed = asked
+    isSettled = forgotten === undefined && mark.state !== 'open'
+    pollAt = performance.now() + POLL_ANYWAY + Math.random() * POLL_ANYWAY_SPREAD
     markReady()
   }
 
   function schedule(): void {
     clearTimeout(timer)
-    timer = setTimeout(tick, pollMs * (0.8 + Math.random() * 0.2))
+    timer = setTimeout(onTimer, pollMs * (0.8 + Math.random() * 0.2))
     timer.unref()
   }
+
+  /** Returns true if the copy is what the store has, as far as messages and heartbeats report. */
+  const isQuiet = () => isSettled && !numbers.loadAnew && !numbers.awaitsProof()
+
+  function onTimer(): void {
+    if (heartbeat?.tellsAll() !== true || !isQuiet() || performance.now() > pollAt) tick()
+    else {
+      held.sweep()
+      schedule()
+    }
+  }
+
+  function onHeartbeat(names: ReadonlySet<string>, all: boolean): void {
+    if (all || names.has(name)) {
+      if (polling === undefined) tick()
+      else pollAgain = true
+    } else if (isQuiet()) confirmed = Math.max(confirmed, heartbeat!.answeredAt())
+  }
+
+  /** Announces a change. If that fails, the name goes with the next heartbeat. */
+  const announce = async () => heartbeat?.announce(name).catch(() => {})
 
   /** Polls the store, one poll at a time. Rejects when the store can't be read. */
   function pollOnce(): Promise<void> {
     polling ??= poll().finally(() => {
       polling = undefined
-      if (!closed) schedule()
+      if (closed) return
+      if (pollAgain) {
+        pollAgain = false
+        tick()
+      } else schedule()
     })
     return polling
   }
@@ -291,10 +338,13 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     values: readonly (readonly [key: string, value: V | undefined])[],
   ): Promise<boolean> {
     let done = false
+    await announce()
     for await (const changes of stored.put(only, values)) {
       done = true
       numbers.proven = Math.max(numbers.proven, changes.at(-1)![0])
       take(changes)
+      // Many values take longer than an announcement covers.
+      await announce()
     }
     return done
   }
@@ -308,6 +358,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   })
 
   async function decide(): Promise<void> {
+    await announce()
     await stored.setMark({ state: 'decided', at: Math.max(now(), mark.at + 1, decidedAt + 1) })
     // A poll in progress has not seen the write.
     await polling?.catch(() => {})
@@ -338,8 +389,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       return { known: forgotten.known, change: numbers.version, texts: texts() }
     })
   }
+  // Another server may have lost changes, and one server of a Cluster has no event of its own.
+  const onServer = () => {
+    isSettled = false
+  }
+  const silence = heartbeat?.onChanges(onHeartbeat)
   store.on('close', onClose)
   store.on('ready', onReady)
+  for (const event of SERVER_EVENTS) store.on(event, onServer)
   tick()
 
   return {
@@ -396,8 +453,10 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     async close() {
       closed = true
       clearTimeout(timer)
+      silence?.()
       store.off('close', onClose)
       store.off('ready', onReady)
+      for (const event of SERVER_EVENTS) store.off(event, onServer)
       own?.close()
     },
   }

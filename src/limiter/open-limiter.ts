@@ -5,7 +5,7 @@ import type { Limiter } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { connectStore } from './redis/connect.js'
 import { TIMER_MS } from './redis/gather.js'
-import { createNodes } from './redis/heartbeat.js'
+import { createHeartbeat, type Heartbeat } from './redis/heartbeat.js'
 import { createRedisLimiter } from './redis/redis.js'
 
 /** Counts, and the Redis that holds them. */
@@ -13,6 +13,8 @@ export interface OpenedCounts {
   readonly limiter: Limiter
   /** Undefined if the counts are in this process. */
   readonly redis: ReturnType<typeof connectStore> | undefined
+  /** Undefined without `redis`. */
+  readonly heartbeat: Heartbeat | undefined
   /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
   readonly ready: Promise<void>
   /** Returns the number of connections that were closed because the store broke the protocol. */
@@ -39,6 +41,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     return {
       limiter,
       redis: undefined,
+      heartbeat: undefined,
       ready: Promise.resolve(),
       protocolErrors: () => 0,
       close: () => limiter.close(),
@@ -47,7 +50,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
   let broken = 0
   const { tls, sentinel } = config
   const redis = connectStore({ redis: config.redis, tls, sentinel }, log, () => void broken++)
-  const nodes = decides ? createNodes(redis) : undefined
+  const heartbeat = createHeartbeat(redis, { decides })
   const limiter = createRedisLimiter({
     store: redis,
     timeoutMs: config.timeout,
@@ -59,16 +62,17 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     denials: config.denials,
     // Without decisions it would carry nothing.
     ownConnection: config.own_connection && decides,
-    gateways: nodes?.count ?? (() => 1),
+    gateways: heartbeat.count,
     log,
   })
   return {
     limiter,
     redis,
+    heartbeat,
     ready: limiter.ready,
     protocolErrors: () => broken,
     async close() {
-      await Promise.all([limiter.close(), nodes?.close()])
+      await Promise.all([limiter.close(), heartbeat.close()])
       redis.disconnect()
     },
   }

@@ -9,6 +9,7 @@ import {
 } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
+import { createHeartbeat } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
 import { startRedis } from '../support/redis/redis.js'
 
@@ -244,3 +245,43 @@ t.test('redis: a version number that somebody else used up hides no change', asy
     await eventually('and nothing else', () => map.get('eve') === undefined)
   }
 })
+
+t.test(
+  'redis: the heartbeat reports changes whose message got lost, and a store that forgot; else nothing polls',
+  async (t) => {
+    const redis = await startRedis(t)
+    function open(subscribe: boolean) {
+      const store = connectStore({ redis: redis.url }, quiet)
+      const heartbeat = createHeartbeat(store)
+      const map = createRedisMap(PASSES, { store, log: quiet, heartbeat, subscribe })
+      let reads = 0
+      const get = store.get.bind(store)
+      store.get = ((key: string) => {
+        reads++
+        return get(key)
+      }) as typeof store.get
+      t.teardown(async () => {
+        await Promise.all([map.close(), heartbeat.close()])
+        store.disconnect()
+      })
+      return { map, heartbeat, reads: () => reads }
+    }
+    const [writer, deaf] = [open(true), open(false)]
+    await Promise.all([writer.map.ready, deaf.map.ready])
+    await eventually('both tell all', () => writer.heartbeat.tellsAll() && deaf.heartbeat.tellsAll())
+    for (const owner of ['alice', 'bob', 'carol']) {
+      await writer.map.set('a', { owner })
+      await eventually('it is in force', () => deaf.map.get('a')?.owner === owner)
+    }
+    // By then the name is not repeated any more.
+    const until = Date.now() + 7000
+    await eventually('the heartbeat confirms the copy', () => deaf.map.confirmedAt() > until)
+    const before = deaf.reads()
+    await eventually('and again', () => deaf.map.confirmedAt() > until + 2000)
+    t.equal(deaf.reads(), before)
+
+    await redis.client.flushdb()
+    await eventually('the loss is noticed', () => deaf.map.history().forgottenAt !== undefined)
+    t.equal(deaf.map.get('a')?.owner, 'carol')
+  },
+)

@@ -4,7 +4,7 @@ import t from 'tap'
 import { openStore } from '../../src/fleet/open-store.js'
 import { createLocal } from '../../src/limiter/local.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
-import { createNodes } from '../../src/limiter/redis/heartbeat.js'
+import { createHeartbeat } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
 import { startProxy } from '../support/http/proxy.js'
 import { hasRedisServer, ownRedis, startRedis } from '../support/redis/redis.js'
@@ -193,7 +193,7 @@ t.test('gateways count each other, without one that has left', async (t) => {
   t.teardown(() => {
     for (const store of stores) store.disconnect()
   })
-  const [a, b, c] = stores.map((store) => createNodes(store))
+  const [a, b, c] = stores.map((store) => createHeartbeat(store))
   const counts = async (n: number) => {
     await eventually(`${n} are counted`, () => a!.count() === n)
     t.equal(a!.count(), n)

@@ -14,6 +14,7 @@ const takeMixed = load('algorithms', 'take_mixed')
 const settle = load('algorithms', 'settle')
 const usage = load('usage')
 const announce = load('announce')
+const heartbeat = load('heartbeat')
 
 /** Equal requests to decide. In a Cluster, their parts are in one slot. */
 export interface Take {
@@ -161,6 +162,63 @@ export function settleCall(settles: readonly Settle[], now: number): ScriptCall 
  */
 export function runAnnounce(client: Client, key: string, node: string, ttl: number): Promise<number> {
   return run(client, announce, [key], [node, String(ttl)]) as Promise<number>
+}
+
+/** What a process says with a heartbeat. */
+export interface HeartbeatCall {
+  /** Id of the process; empty if it does not decide, and so is not counted. */
+  readonly member: string
+  /** Validity in ms; 0: it leaves. */
+  readonly ttl: number
+  /** Number up to which announcements are known; undefined: none are asked for. */
+  readonly seen: number | undefined
+  /** Status of the process; empty: as it was. */
+  readonly status: string
+  /** Names to announce. */
+  readonly names: readonly string[]
+}
+
+/** What a process hears with a heartbeat. */
+export interface HeartbeatReply {
+  /** Number of gateways that decide and are alive. */
+  readonly alive: number
+  /** How many of them send heartbeats. The others are of an older version. */
+  readonly members: number
+  /** Number of the latest announcement; 0 for none. */
+  readonly sequence: number
+  /** Unix ms since which the store has announcements. It changes when the store forgets them. */
+  readonly since: number
+  /** Layout of the maps in many slots; empty for none. */
+  readonly layout: string
+  /** Names that were announced since `seen`. */
+  readonly names: readonly string[]
+}
+
+/**
+ * Sends a heartbeat. Rejects on a reply that is none.
+ *
+ * @param keys the five keys, in one slot
+ */
+export async function runHeartbeat(
+  client: Client,
+  keys: readonly string[],
+  { member, ttl, seen, status, names }: HeartbeatCall,
+): Promise<HeartbeatReply> {
+  const args = [member, String(ttl), seen === undefined ? '' : String(seen), status, ...names]
+  const reply = await run(client, heartbeat, keys, args)
+  const [numbers, texts] = Array.isArray(reply) ? [reply.slice(0, 4), reply.slice(4)] : [[], []]
+  const [alive, members, sequence, since] = numbers as number[]
+  if (numbers.length < 4 || texts.length < 1 || !numbers.every(Number.isSafeInteger))
+    throw new Error('the store answered a heartbeat with something else')
+  const [layout, ...named] = texts.map(String)
+  return {
+    alive: alive!,
+    members: members!,
+    sequence: sequence!,
+    since: since!,
+    layout: layout!,
+    names: named.filter((name) => !name.startsWith('#')),
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
-import { createNodes } from '../../../src/limiter/redis/heartbeat.js'
+import { createHeartbeat } from '../../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../../support/eventually.js'
 import { snapshotOf } from '../../support/gateway/gateway.js'
 import { lyingRedis } from '../../support/redis/lying-redis.js'
@@ -82,12 +82,13 @@ t.test('an invalid number of gateways is ignored', async (t) => {
   const store = connectStore({ redis: liar.url }, { info() {}, warn() {} })
   t.teardown(() => store.disconnect())
   await once(store, 'ready')
-  for (const reply of ['+x\r\n', '$-1\r\n', '*0\r\n', ':7\r\n']) {
+  const BEAT = '*5\r\n:7\r\n:7\r\n:1\r\n:2\r\n$0\r\n\r\n'
+  for (const reply of ['+x\r\n', '$-1\r\n', '*0\r\n', ':7\r\n', BEAT.replace(':1', '$1\r\n1'), BEAT]) {
     liar.say(reply)
-    const nodes = createNodes(store)
+    const nodes = createHeartbeat(store)
     // Sent right after, so its reply comes after the other.
     await store.ping()
-    t.equal(nodes.count(), reply === ':7\r\n' ? 7 : 1, reply)
+    t.equal(nodes.count(), reply === BEAT ? 7 : 1, reply)
     await nodes.close()
   }
 })

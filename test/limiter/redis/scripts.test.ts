@@ -63,6 +63,7 @@ t.test('every script names its keys and arguments on top, and uses no others', a
   t.same([...sources.keys()].sort(), [
     'algorithms',
     'announce',
+    'heartbeat',
     'put',
     'restore',
     'settle',

@@ -1,0 +1,68 @@
+-- Says that a gateway lives, or that it leaves. Tells it what has changed, and announces what it is about to change.
+--
+-- KEYS[1]  nodes:{gateways}          sorted set: gateway by the unix ms until which it is believed to live
+-- KEYS[2]  nodes:{gateways}:members  sorted set: the same, without gateways of versions before this script
+-- KEYS[3]  nodes:{gateways}:status   hash: gateway of KEYS[2] -> its status, JSON
+-- KEYS[4]  nodes:{gateways}:changes  sorted set: name by the number of its latest announcement. #sequence has the greatest
+--                                    number, #since the unix ms at which this set began
+-- KEYS[5]  nodes:{gateways}:layout   layout of the maps that have many slots
+-- ARGV[1]  gateway; empty: the caller does not decide, and is not counted
+-- ARGV[2]  ms for which it is believed; 0: it leaves
+-- ARGV[3]  number up to which the caller knows the announcements; empty: it asks for none
+-- ARGV[4]  status; empty: as it was
+-- ARGV[5]  and on: names to announce
+--
+-- Reply    how many live, how many of them are in KEYS[2], the greatest number, #since, the layout (empty: none), then the names
+--          announced after ARGV[3]; names that begin with # are not announcements
+-- Expires  KEYS[1] when the last gateway is not believed any more, KEYS[2] and KEYS[3] an hour after the last heartbeat; the others
+--          never
+
+local t = redis.call('TIME')
+local now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)
+if ARGV[1] ~= '' then
+  if ARGV[2] == '0' then
+    redis.call('ZREM', KEYS[1], ARGV[1])
+    dead[#dead + 1] = ARGV[1]
+  else
+    redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+    redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    redis.call('PEXPIRE', KEYS[2], 3600000)
+    if ARGV[4] ~= '' then
+      redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
+    end
+    redis.call('PEXPIRE', KEYS[3], 3600000)
+  end
+end
+if #dead > 0 then
+  redis.call('ZREM', KEYS[2], unpack(dead))
+  redis.call('HDEL', KEYS[3], unpack(dead))
+end
+local known = redis.call('ZMSCORE', KEYS[4], '#sequence', '#since')
+local sequence = tonumber(known[1] or 0)
+local since = tonumber(known[2] or now)
+if not known[2] then
+  redis.call('ZADD', KEYS[4], since, '#since')
+end
+if #ARGV > 4 then
+  for i = 5, #ARGV do
+    sequence = math.max(sequence + 1, now)
+    redis.call('ZADD', KEYS[4], sequence, ARGV[i])
+  end
+  redis.call('ZADD', KEYS[4], sequence, '#sequence')
+end
+local names = {}
+if ARGV[3] ~= '' then
+  names = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[3], '+inf')
+end
+local layout = redis.call('GET', KEYS[5])
+return {
+  redis.call('ZCARD', KEYS[1]),
+  redis.call('ZCARD', KEYS[2]),
+  sequence,
+  since,
+  layout or '',
+  unpack(names),
+}

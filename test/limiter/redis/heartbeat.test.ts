@@ -1,0 +1,208 @@
+import t, { type Test } from 'tap'
+import { connectStore } from '../../../src/limiter/redis/connect.js'
+import {
+  createHeartbeat,
+  createPresence,
+  HEARTBEAT_KEYS,
+  type Heartbeat,
+} from '../../../src/limiter/redis/heartbeat.js'
+import { eventually } from '../../support/eventually.js'
+import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../../support/redis/redis.js'
+import { startRedisCluster } from '../../support/redis/redis-cluster.js'
+
+const quiet = { info() {}, warn() {} }
+const skip = hasRedisServer ? false : 'needs a redis-server of its own'
+
+interface Opened extends Heartbeat {
+  /** What the listener got, a text for each call: `all` and the names. */
+  readonly heard: string[]
+}
+
+function open(t: Test, redis: string | readonly string[], self?: string, decides = true): Opened {
+  const store = connectStore({ redis }, quiet)
+  const heartbeat = createHeartbeat(store, { decides, ...(self === undefined ? {} : { self }) })
+  const heard: string[] = []
+  heartbeat.onChanges((names, all) => heard.push([all ? ['all'] : [], [...names].sort()].flat().join(' ')))
+  t.teardown(async () => {
+    await heartbeat.close()
+    store.disconnect()
+  })
+  return { ...heartbeat, heard }
+}
+
+const answered = (...beats: readonly Opened[]) =>
+  eventually('all are answered', () => beats.every((one) => one.answeredAt() > 0))
+/** Waits for that many further calls of the listener. */
+async function further(beat: Opened, count: number): Promise<void> {
+  const wanted = beat.heard.length + count
+  await eventually(`${count} heartbeats`, () => beat.heard.length >= wanted)
+}
+const keysOf = async ({ client }: TestRedis) => (await client.keys('*')).sort()
+
+// Each test has a server of its own, and mostly waits.
+t.jobs = 4
+
+t.test('an announced name reaches every process, and is repeated for the write that follows', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b, tool] = [open(t, redis.url), open(t, redis.url), open(t, redis.url, undefined, false)]
+  await answered(a, b, tool)
+  t.same([a.heard[0], b.heard[0]], ['all', 'all'], 'the first heartbeat knows nothing')
+  await eventually('they count each other', () => [a, b, tool].every((one) => one.count() === 2))
+  t.ok(a.tellsAll())
+  const from = b.heard.length
+  await Promise.all([tool.announce('ban:{bans}'), tool.announce('tier:{assignments}')])
+  const names = 'ban:{bans} tier:{assignments}'
+  await eventually('it is heard', () => b.heard.includes(names) && a.heard.includes(names))
+  await eventually('it ends', () => b.heard.at(-1) === '')
+  const said = b.heard.slice(from)
+  t.same(
+    said.filter((one) => one !== ''),
+    Array(6).fill(names),
+    'no name without the other: one heartbeat carried both',
+  )
+  const before = await redis.client.zmscore(HEARTBEAT_KEYS.changes, '#sequence')
+  await tool.announce('ban:{bans}')
+  t.ok(Number((await redis.client.zmscore(HEARTBEAT_KEYS.changes, '#sequence'))[0]) > Number(before[0]))
+  const after = await redis.client.zmscore(HEARTBEAT_KEYS.changes, '#sequence')
+  await tool.announce('ban:{bans}')
+  t.same(
+    await redis.client.zmscore(HEARTBEAT_KEYS.changes, '#sequence'),
+    after,
+    'an announcement covers a second',
+  )
+})
+
+t.test('a store that forgot its announcements makes every process look at everything', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [open(t, redis.url), open(t, redis.url)]
+  await answered(a, b)
+  await b.announce('ban:{bans}')
+  await eventually('it is heard', () => a.heard.includes('ban:{bans}'))
+  await eventually('quiet', () => a.heard.at(-1) === '')
+  a.setStatus('{"a":1}')
+  await eventually('it is stored', async () => (await redis.client.hlen(HEARTBEAT_KEYS.status)) === 1)
+  const from = a.heard.length
+  await redis.client.flushdb()
+  // Its number is greater than all before, so that it hides the loss from who looks at numbers only.
+  await b.announce('ban:{bans}')
+  await eventually('all', () => a.heard.slice(from).some((one) => one.startsWith('all')))
+  await eventually('the status is written again', async () => {
+    return (await redis.client.hlen(HEARTBEAT_KEYS.status)) === 1
+  })
+
+  // A replica that has not heard of the latest announcements.
+  await eventually('quiet', () => a.heard.at(-1) === '')
+  const again = a.heard.length
+  await redis.client.zadd(HEARTBEAT_KEYS.changes, 5, '#sequence')
+  await eventually('all, again', () => a.heard.slice(again).some((one) => one.startsWith('all')))
+})
+
+t.test('while a gateway of an older version is alive, the heartbeat does not tell all', async (t) => {
+  const redis = await startRedis(t)
+  const a = open(t, redis.url, 'new')
+  await answered(a)
+  t.ok(a.tellsAll())
+  t.same(await a.members(), [{ id: 'new', status: undefined, older: false }])
+  a.setStatus('{"version":"2"}')
+  await redis.client.zadd(HEARTBEAT_KEYS.gateways, Date.now() + 3000, 'old')
+  await eventually('it is noticed', () => !a.tellsAll() && a.count() === 2)
+  await eventually('the status is there', async () => (await redis.client.hlen(HEARTBEAT_KEYS.status)) === 1)
+  t.same(
+    [...(await a.members())].sort((x, y) => (x.id < y.id ? -1 : 1)),
+    [
+      { id: 'new', status: '{"version":"2"}', older: false },
+      { id: 'old', status: undefined, older: true },
+    ],
+  )
+  await eventually('it is gone', () => a.tellsAll() && a.count() === 1)
+})
+
+t.test('a gateway that died leaves nothing behind, nor one that has left', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [open(t, redis.url, 'a'), open(t, redis.url, 'b')]
+  b.setStatus('b')
+  await answered(a, b)
+  await eventually('stored', async () => (await redis.client.hlen(HEARTBEAT_KEYS.status)) === 1)
+  await b.close()
+  const stored = async () => [
+    await redis.client.zrangebyscore(HEARTBEAT_KEYS.gateways, '-inf', '+inf'),
+    await redis.client.zrangebyscore(HEARTBEAT_KEYS.members, '-inf', '+inf'),
+    await redis.client.hkeys(HEARTBEAT_KEYS.status),
+  ]
+  t.same(await stored(), [['a'], ['a'], []])
+  await redis.client.hset(HEARTBEAT_KEYS.status, 'dead', 'x')
+  for (const key of [HEARTBEAT_KEYS.gateways, HEARTBEAT_KEYS.members])
+    await redis.client.zadd(key, Date.now() - 1, 'dead')
+  await further(a, 2)
+  t.same(await stored(), [['a'], ['a'], []])
+  for (const key of [HEARTBEAT_KEYS.gateways, HEARTBEAT_KEYS.members])
+    t.ok((await redis.client.pttl(key)) > 0)
+  t.same(
+    await keysOf(redis),
+    [HEARTBEAT_KEYS.gateways, HEARTBEAT_KEYS.changes, HEARTBEAT_KEYS.members].sort(),
+  )
+})
+
+t.test('the layout reaches every process, with its first value and with each change', async (t) => {
+  const redis = await startRedis(t)
+  const a = open(t, redis.url)
+  const layouts: string[] = []
+  t.equal(a.layout(), undefined)
+  a.onLayout((layout) => layouts.push(layout))
+  await answered(a)
+  await redis.client.set(HEARTBEAT_KEYS.layout, '64')
+  await eventually('the change', () => a.layout() === '64')
+  t.same(layouts, ['', '64'])
+  const late: string[] = []
+  a.onLayout((layout) => late.push(layout))
+  t.same(late, ['64'])
+})
+
+t.test(
+  'a store that hangs: nothing is told, and a name that could not be announced follows',
+  { skip },
+  async (t) => {
+    const redis = await ownRedis(t)
+    const [a, b] = [open(t, redis.url), open(t, redis.url)]
+    await answered(a, b)
+    redis.pause()
+    t.teardown(redis.resume)
+    await t.rejects(a.announce('ban:{bans}'), { message: /did not answer within 1000 ms/ })
+    await eventually('it is noticed', () => !a.tellsAll())
+    const from = b.heard.length
+    redis.resume()
+    await eventually('heard', () => b.heard.slice(from).some((one) => one.includes('ban:{bans}')))
+    await eventually('it tells all again', () => a.tellsAll())
+  },
+)
+
+t.test('the heartbeat works in a Cluster: its keys are in one slot', { skip }, async (t) => {
+  const cluster = await startRedisCluster(t, 3)
+  const urls = cluster.map(({ redis }) => redis.url)
+  const [a, b] = [open(t, urls, 'a'), open(t, urls, 'b')]
+  await answered(a, b)
+  a.setStatus('x')
+  await b.announce('ban:{bans}')
+  await eventually('it is heard', () => a.heard.includes('ban:{bans}'))
+  const statuses = async () => (await b.members()).map(({ id, status }) => [id, status]).sort()
+  await eventually('both are listed', async () => (await statuses()).toString() === 'a,x,b,')
+})
+
+t.test('a list of its own is written again when the store has forgotten it', async (t) => {
+  const redis = await startRedis(t)
+  const store = connectStore({ redis: redis.url }, quiet)
+  const heartbeat = createHeartbeat(store)
+  const presence = createPresence(store, 'nodes:{fleet}', 'one', heartbeat)
+  t.teardown(async () => {
+    await heartbeat.close()
+    store.disconnect()
+  })
+  const listed = () => redis.client.zrangebyscore('nodes:{fleet}', '-inf', '+inf')
+  await eventually('listed', async () => (await listed()).length === 1)
+  await eventually('answered', () => heartbeat.answeredAt() > 0)
+  await redis.client.flushdb()
+  // At the next heartbeat: the list itself is written every four seconds.
+  await eventually('listed again', async () => (await listed()).length === 1)
+  await presence.close()
+  t.same(await listed(), [])
+})
