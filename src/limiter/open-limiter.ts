@@ -48,8 +48,8 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     }
   }
   let broken = 0
-  const { tls, sentinel } = config
-  const redis = connectStore({ redis: config.redis, tls, sentinel }, log, () => void broken++)
+  const { tls, sentinel, own_connection: ownConnection } = config
+  const redis = connectStore({ redis: config.redis, tls, sentinel, ownConnection }, log, () => void broken++)
   const heartbeat = createHeartbeat(redis, { decides })
   const limiter = createRedisLimiter({
     store: redis,
@@ -61,7 +61,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     gatherMs: gatherOf(config),
     denials: config.denials,
     // Without decisions it would carry nothing.
-    ownConnection: config.own_connection && decides,
+    ownConnection: ownConnection && decides,
     gateways: heartbeat.count,
     log,
   })

@@ -13,6 +13,8 @@ export interface StoreAddress {
   readonly redis: string | readonly string[]
   readonly tls?: Config['store']['tls'] | undefined
   readonly sentinel?: Config['store']['sentinel'] | undefined
+  /** True (the default) if each node of a Cluster has one connection, which ioredis does not read. */
+  readonly ownConnection?: boolean | undefined
 }
 
 /**
@@ -25,7 +27,12 @@ const RECONNECT_SPREAD = 400
 const RECONNECT_UNAUTHORISED = 5000
 /** Time from the refusal until ioredis asks for the delay, at most, in ms. */
 const JUST_NOW = 1000
-const SLOTS_REFRESH_MS = 2000
+/**
+ * Interval in ms at which the slots of a Cluster are asked for, evenly spread over gateways. MOVED, a lost node and a new
+ * one lead to the same question at once.
+ */
+const SLOTS_REFRESH_MIN = 45_000
+const SLOTS_REFRESH_SPREAD = 30_000
 const SENTINEL_TIMEOUT = 1000
 
 /**
@@ -67,6 +74,7 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
     const client = new StoreCluster(
       parsed.flatMap((address) => address.hosts),
       broken,
+      store.ownConnection ?? true,
       {
         redisOptions: options,
         // For the reason given at StoreCluster.
@@ -74,7 +82,7 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
         // A lost node is retried and stays in place, so that its own breaker notices when it is back.
         clusterNodeRetryStrategy: retryStrategy,
         clusterRetryStrategy: reconnectDelay,
-        slotsRefreshInterval: SLOTS_REFRESH_MS,
+        slotsRefreshInterval: SLOTS_REFRESH_MIN + Math.random() * SLOTS_REFRESH_SPREAD,
         // One redirection (nothing ran on the server that answers MOVED or ASK), and no other resending.
         maxRedirections: 1,
         retryDelayOnFailover: 0,

@@ -18,19 +18,41 @@ interface Address {
   readonly port: number
 }
 
-/** Server that a socket of ioredis is connected to. */
-export interface ServerOfSocket {
-  /** Opens another socket to it, in the same way. */
-  open(onread: OnReadOpts): Socket
+/** Redis server to which connections can be opened. */
+export interface Server {
+  /**
+   * Opens a socket to it.
+   *
+   * @param onread buffer that the socket reads into. Default: the socket is a stream.
+   * @throws Error if it has no such port: a redirection may name any
+   */
+  open(onread?: OnReadOpts): Socket
   /** Reports that it broke the protocol on such a socket. */
   broke(what: string): void
 }
 
-const servers = new WeakMap<object, ServerOfSocket>()
+const servers = new WeakMap<object, Server>()
 
 /** Returns the server of a socket that a connector has opened. */
-export function serverOf(socket: object): ServerOfSocket | undefined {
+export function serverOf(socket: object): Server | undefined {
   return servers.get(socket)
+}
+
+/** Returns the server at an address. */
+export function serverAt(
+  { host, port }: Address,
+  tls: ConnectionOptions | undefined,
+  onBroken: OnBroken,
+): Server {
+  return {
+    open(onread) {
+      // Node would throw, and leave a handle open.
+      if (!(port > 0 && port < 65_536)) throw new Error(`${host} has no port ${port}`)
+      const to = onread === undefined ? { host, port } : { host, port, onread }
+      return tls === undefined ? connectTcp(to) : connectTls({ ...to, ...tls })
+    },
+    broke: (what) => onBroken(`${host}:${port}`, what),
+  }
 }
 
 /** Opens sockets for ioredis that pass only what ioredis can handle. */
@@ -43,18 +65,12 @@ abstract class GuardedConnector extends AbstractConnector {
     this.#onBroken = onBroken
   }
 
-  protected open({ host, port }: Address, tls: ConnectionOptions | undefined): Socket {
-    // A redirection may name any port. Node would throw, and leave a handle open.
-    if (!(port > 0 && port < 65_536)) throw new Error(`${host} has no port ${port}`)
-    const open = (onread?: OnReadOpts): Socket => {
-      const to = onread === undefined ? { host, port } : { host, port, onread }
-      return tls === undefined ? connectTcp(to) : connectTls({ ...to, ...tls })
-    }
-    const broke = (what: string) => this.#onBroken(`${host}:${port}`, what)
-    const socket = open()
-    servers.set(socket, { open, broke })
+  protected open(address: Address, tls: ConnectionOptions | undefined): Socket {
+    const server = serverAt(address, tls, this.#onBroken)
+    const socket = server.open()
+    servers.set(socket, server)
     this.stream = socket
-    this.#guard = guardReplies(socket, broke)
+    this.#guard = guardReplies(socket, server.broke)
     socket.once('error', (error) => {
       this.firstError = error
     })

@@ -1,4 +1,5 @@
 import type { LossReason } from '../outage.js'
+import { linkOf } from './cluster.js'
 import type { Redis } from './ioredis.js'
 import type { OnReply } from './reply-queue.js'
 import type { RespValue } from './resp-reader.js'
@@ -48,7 +49,10 @@ export interface ShardOptions {
   readonly node: Redis
   /** Client that finds the server of a key: the Cluster of the node, or the node itself. */
   readonly client: Client
-  /** True if calls of `send` take a connection of their own, beside that of `node`. False: they take that of `client`. */
+  /**
+   * True if calls of `send` take a connection of their own, beside that of `node`. False: they take that of `client`. A
+   * node of a Cluster that has a link has no other connection.
+   */
   readonly ownConnection: boolean
   /** How long a decision waits for the store, in ms. */
   readonly timeoutMs: number
@@ -91,7 +95,10 @@ export function createShard(options: ShardOptions): Shard {
   let handshakeSeen: number | undefined
   let pinged = false
   const deadAfter = Math.max(DEAD_AFTER, 2 * timeoutMs)
-  const own = options.ownConnection ? createTakeConnection(node, { onReady: probe, onLost: lost }) : undefined
+  const link = linkOf(node)
+  const events = { onReady: probe, onLost: lost }
+  link?.watch(events)
+  const own = link ?? (options.ownConnection ? createTakeConnection(node, events) : undefined)
 
   /** Sends a call to this server. */
   function ask(call: ScriptCall, onReply: OnReply): void {
@@ -119,12 +126,23 @@ export function createShard(options: ShardOptions): Shard {
       return
     }
     // A primary that has become a replica: ioredis finds the new one.
-    if (error.message.startsWith('READONLY')) node.disconnect(true)
+    if (error.message.startsWith('READONLY')) giveUp()
     onReply(error, undefined)
   }
 
+  /** Returns true if the connection for everything but decisions is ready. */
+  function isReady(): boolean {
+    return link === undefined ? node.status === 'ready' : link.isReady()
+  }
+
   function isConnected(): boolean {
-    return node.status === 'ready' && own?.isReady() !== false
+    return isReady() && own?.isReady() !== false
+  }
+
+  /** Closes the connections, and makes new ones. */
+  function giveUp(): void {
+    if (link === undefined) node.disconnect(true)
+    else link.reset()
   }
 
   function schedule(): void {
@@ -137,10 +155,11 @@ export function createShard(options: ShardOptions): Shard {
     if (up || closed) return
     schedule()
     const now = performance.now()
-    if (node.status === 'wait') node.connect().catch(() => {})
+    if (link !== undefined) link.open()
+    else if (node.status === 'wait') node.connect().catch(() => {})
     handshakeSeen = node.status === 'connect' ? (handshakeSeen ?? now) : undefined
     if (now - (probeSent ?? handshakeSeen ?? now) > deadAfter) {
-      node.disconnect(true)
+      giveUp()
       return
     }
     if (!isConnected() || probeSent !== undefined) return
@@ -200,14 +219,15 @@ export function createShard(options: ShardOptions): Shard {
   }
 
   /**
-   * Asks the connection of `node` whether it is alive. Where decisions take another one, no probe proves it. Between the
-   * timer and giving it up, the sockets are read: our own event loop may have been blocked.
+   * Asks the connection of `node` whether it is alive: no probe proves it where decisions take another one, and none is
+   * sent while the server is up. Between the timer and giving it up, the sockets are read: our own event loop may have been
+   * blocked.
    */
   function watch(): void {
-    if (node.status !== 'ready') return
+    if (!isReady()) return
     if (pinged) {
       setImmediate(() => {
-        if (pinged && !closed) node.disconnect(true)
+        if (pinged && !closed) giveUp()
       })
       return
     }

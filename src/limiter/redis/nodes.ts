@@ -15,7 +15,7 @@ export interface Shards {
   close(): void
 }
 
-/** Interval of slot refreshes in ms, with jitter: each costs a connection and a question for every gateway. */
+/** Interval in ms, with jitter, at which the slots are asked for while a server is away. */
 const LOOK_EVERY = 300
 const LOOK_JITTER = 400
 /** Refreshes in a row without an answer from any node. */
@@ -63,10 +63,7 @@ function clusterShards(cluster: Cluster, options: ShardsOptions): Shards {
     if (!isUp && timer === undefined) lookAround()
   }
 
-  /**
-   * Refreshes the slots while a server is away: its replica may take over any moment, and ioredis rarely asks who has
-   * the slots.
-   */
+  /** Refreshes the slots while a server is away: its replica may take over any moment. */
   function lookAround(): void {
     timer = setTimeout(
       () => {

@@ -28,15 +28,11 @@ export const LONGEST_REPLY = 32 * 1024 * 1024
 const LONGEST_MESSAGE = 1024 * 1024
 /** Pieces of a reply that are kept before they are joined. */
 const MOST_PIECES = 256
-/** Maximum number of nodes and slots in a Redis Cluster. */
-const MOST_NODES = 1000
-const SLOTS = 16_384
 
-/** Command whose reply ioredis parses without checking it. */
-interface Watched {
+/** SUBSCRIBE that is not confirmed yet. ioredis parses its reply without checking it. */
+interface Subscription {
   /** Number of the command on its connection, from 1. */
   readonly number: number
-  readonly name: 'subscribe' | 'slots'
   /** Confirmations still to come: one for each channel. */
   left: number
 }
@@ -45,7 +41,7 @@ interface Watched {
  * Reads what a Redis server sends before ioredis does. ioredis rethrows from a timer, where no stack belongs to a
  * connection any more. Bytes pass unchanged and uncopied. The connection is destroyed, and its commands fail, on what
  * ioredis could not handle: bytes that are not a reply, a reply longer than `LONGEST_REPLY`, more replies than
- * commands, messages without a subscription, and a wrong shape of CLUSTER SLOTS, SUBSCRIBE or a message.
+ * commands, messages without a subscription, and a wrong shape of a confirmation or a message.
  *
  * Every write is one command: Tidegate does not use pipelines, or MULTI, which ioredis sends as one.
  *
@@ -56,7 +52,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
   const reader = createRespReader(LONGEST_REPLY)
   const write = socket.write as (...args: unknown[]) => boolean
   const push = socket.push
-  const watched: Watched[] = []
+  const subscriptions: Subscription[] = []
   let sent = 0
   let answered = 0
   let subscribes = false
@@ -79,26 +75,18 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     if (type === PUSH && !subscribes) throw new RespError('a message came without a subscription')
     // Messages are arrays in RESP2.
     if (subscribes && (type === PUSH || type === ARRAY)) return true
-    const first = watched[0]
-    if (first?.number !== answered + 1) return false
-    if (first.name === 'subscribe' && type !== ERROR) throw new RespError('a subscription is not confirmed')
-    return first.name === 'slots'
+    if (subscriptions[0]?.number === answered + 1 && type !== ERROR) {
+      throw new RespError('a subscription is not confirmed')
+    }
+    return false
   }
 
   function countReply(): void {
     if (++answered > sent) throw new RespError('a reply came without a command')
-    if (watched[0]?.number === answered) watched.shift()
+    if (subscriptions[0]?.number === answered) subscriptions.shift()
   }
 
   function checkHeld(reply: Buffer): void {
-    const first = watched[0]
-    if (!subscribes) {
-      if (reader.type !== ERROR && !(reader.type === ARRAY && areSlots(decodeReply(reply)))) {
-        throw new RespError('the reply to CLUSTER SLOTS is not a list of slots')
-      }
-      countReply()
-      return
-    }
     const value = decodeReply(reply)
     const parts: readonly RespValue[] = Array.isArray(value) ? value : []
     const [kind, channel, last] = parts
@@ -108,7 +96,8 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
       throw new RespError('a message has an unknown form')
     }
     if (isMessage) return
-    if (first?.name !== 'subscribe' || first.number !== answered + 1) {
+    const first = subscriptions[0]
+    if (first?.number !== answered + 1) {
       throw new RespError('a subscription was confirmed without a command')
     }
     if (--first.left === 0) countReply()
@@ -162,49 +151,25 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
   }
   socket.write = (...args: unknown[]) => {
     sent++
-    const name = watchedName(args[0] as string | Buffer)
-    if (name !== undefined) watched.push({ number: sent, left: channelsOf(args[0] as string | Buffer), name })
-    subscribes ||= name === 'subscribe'
+    const channels = channelsOf(args[0] as string | Buffer)
+    if (channels > 0) {
+      subscriptions.push({ number: sent, left: channels })
+      subscribes = true
+    }
     return write.apply(socket, args)
   }
   return { delivers: () => delivering }
 }
 
-/** Matches `*3\r\n$7\r\ncluster\r\n$5\r\nSLOTS\r\n` and `*2\r\n$9\r\nsubscribe\r\n…`. */
-const WATCHED = /^\*\d+\r\n\$\d+\r\n(?:(subscribe)|cluster\r\n\$5\r\nslots)\r\n/i
+/** Matches `*2\r\n$9\r\nsubscribe\r\n…`. */
+const SUBSCRIBE = /^\*(\d+)\r\n\$9\r\nsubscribe\r\n/i
 
-function watchedName(command: string | Buffer): Watched['name'] | undefined {
+/** Returns the number of channels of a SUBSCRIBE; 0 for another command. */
+function channelsOf(command: string | Buffer): number {
   // Nearly all commands are EVALSHA and EVAL.
   const length = typeof command === 'string' ? command.indexOf('$') : command.indexOf(0x24)
   const name = typeof command === 'string' ? command.charCodeAt(length + 4) : command[length + 4]
-  if (name === 0x65) return undefined
-  const found = WATCHED.exec(typeof command === 'string' ? command : command.toString('latin1', 0, 60))
-  return found === null ? undefined : found[1] === undefined ? 'slots' : 'subscribe'
-}
-
-function channelsOf(command: string | Buffer): number {
-  return Number.parseInt(command.toString().slice(1), 10) - 1
-}
-
-function isSlot(value: RespValue): value is number {
-  return typeof value === 'number' && value >= 0 && value < SLOTS
-}
-
-/** Returns true for `[[first, last, [host, port, …], …], …]`. A node with an unknown host has null or an empty one. */
-function areSlots(value: RespValue): boolean {
-  const nodes = new Set<string>()
-  const isNode = (node: RespValue) => {
-    if (!Array.isArray(node)) return false
-    const [host, port] = node as readonly RespValue[]
-    nodes.add(`${host}:${port}`)
-    return (
-      (typeof host === 'string' || host === null) && typeof port === 'number' && port >= 0 && port <= 65_535
-    )
-  }
-  const isRange = (range: RespValue) => {
-    if (!Array.isArray(range) || range.length < 2) return false
-    const [first, last, ...servers] = range as readonly RespValue[]
-    return isSlot(first) && isSlot(last) && servers.every(isNode)
-  }
-  return Array.isArray(value) && value.length <= SLOTS && value.every(isRange) && nodes.size <= MOST_NODES
+  if (name === 0x65) return 0
+  const found = SUBSCRIBE.exec(typeof command === 'string' ? command : command.toString('latin1', 0, 60))
+  return found === null ? 0 : Number(found[1]) - 1
 }

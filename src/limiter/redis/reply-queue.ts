@@ -1,5 +1,6 @@
 import {
   createRespReader,
+  decodeBytes,
   decodeReply,
   ERROR,
   type Integers,
@@ -13,10 +14,15 @@ import {
 /** Called once for each command: with its reply, or with the server's error, or why there is no reply. */
 export type OnReply = (error: Error | undefined, reply: RespValue) => void
 
+/** Like `OnReply`, with strings as bytes. */
+export type OnBytes = (error: Error | undefined, reply: RespValue<Buffer>) => void
+
 /** Commands of a connection that wait for their replies, which come in the same order. */
 export interface ReplyQueue {
   /** Adds a command, before it is written. */
   expect(onReply: OnReply): void
+  /** Adds a command whose reply may be anything. */
+  expectBytes(onReply: OnBytes): void
   /**
    * Reads what the server sent and calls those whose replies are complete.
    *
@@ -32,19 +38,25 @@ export interface ReplyQueue {
  * Longest reply to a script call, in bytes: five times that of 64 denials, each by 8 limits, with the largest numbers that
  * there are.
  */
-const LONGEST_REPLY = 256 * 1024
+const LONGEST_SCRIPT_REPLY = 256 * 1024
 /** Pieces of a reply that are kept before they are joined. */
 const MOST_PIECES = 256
 
-/** Creates an empty queue. */
-export function createReplyQueue(): ReplyQueue {
-  const reader = createRespReader(LONGEST_REPLY)
+/**
+ * Creates an empty queue.
+ *
+ * @param most longest reply that is read, in bytes. Default: that of a script call.
+ */
+export function createReplyQueue(most = LONGEST_SCRIPT_REPLY): ReplyQueue {
+  const reader = createRespReader(most)
   const integers: Integers = { values: [], end: 0 }
   /** Ring of those that wait; its length is a power of two. */
   let ring: (OnReply | undefined)[] = new Array(64).fill(undefined)
   let first = 0
   let count = 0
   let failed = false
+  /** Those that want bytes. */
+  const wantBytes = new WeakSet<OnReply | OnBytes>()
   /** Copies of the pieces of a reply that is not complete. */
   let held: Buffer[] = []
 
@@ -64,15 +76,23 @@ export function createReplyQueue(): ReplyQueue {
   }
 
   function deliver(reply: Buffer): void {
-    if (readIntegers(reply, 0, integers)) next()(undefined, integers.values)
-    else if (reader.type === ERROR) next()(new Error(reply.toString('utf8', 1, reply.length - 2)), undefined)
-    else next()(undefined, decodeReply(reply))
+    const onReply = next()
+    if (readIntegers(reply, 0, integers)) onReply(undefined, integers.values)
+    else if (reader.type === ERROR) onReply(new Error(reply.toString('utf8', 1, reply.length - 2)), undefined)
+    else if (wantBytes.has(onReply)) (onReply as OnBytes)(undefined, decodeBytes(Buffer.from(reply)))
+    else onReply(undefined, decodeReply(reply))
+  }
+
+  function expect(onReply: OnReply): void {
+    if (count === ring.length) grow()
+    ring[(first + count++) & (ring.length - 1)] = onReply
   }
 
   return {
-    expect(onReply) {
-      if (count === ring.length) grow()
-      ring[(first + count++) & (ring.length - 1)] = onReply
+    expect,
+    expectBytes(onReply) {
+      wantBytes.add(onReply)
+      expect(onReply as OnReply)
     },
     read(chunk) {
       let at = 0

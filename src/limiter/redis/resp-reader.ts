@@ -322,43 +322,47 @@ function isLineEnd(chunk: Uint8Array, at: number): boolean {
 }
 
 /** Value of Redis. Anything but an array, string or integer is undefined. */
-export type RespValue = readonly RespValue[] | string | number | null | undefined
+export type RespValue<Text = string> = readonly RespValue<Text>[] | Text | number | null | undefined
 
 /** Decodes one complete reply, as `readReply` found it. Strings are taken as UTF-8. */
 export function decodeReply(reply: Buffer): RespValue {
+  return decode(reply, (from, to) => reply.toString('utf8', from, to))
+}
+
+/** Decodes one complete reply. Strings are left as bytes, which belong to `reply`. */
+export function decodeBytes(reply: Buffer): RespValue<Buffer> {
+  return decode(reply, (from, to) => reply.subarray(from, to))
+}
+
+function decode<Text>(reply: Buffer, textOf: (from: number, to: number) => Text): RespValue<Text> {
   let at = 0
 
-  function line(): string {
-    const cr = reply.indexOf(CR, at)
-    const text = reply.toString('latin1', at, cr)
-    at = cr + 2
-    return text
-  }
-
-  function value(): RespValue {
+  function value(): RespValue<Text> {
     const kind = reply[at++]!
-    const text = line()
+    const from = at
+    const cr = reply.indexOf(CR, at)
+    at = cr + 2
+    if (kind === PLUS) return textOf(from, cr)
+    const line = reply.toString('latin1', from, cr)
     switch (kind) {
       case INTEGER:
-        return Number(text)
+        return Number(line)
       case NULL:
         return null
-      case PLUS:
-        return text
       case BULK:
       case BLOB_ERROR:
       case VERBATIM: {
-        const length = Number(text)
+        const length = Number(line)
         if (length < 0) return null
         at += length + 2
-        return kind === BULK ? reply.toString('utf8', at - length - 2, at - 2) : undefined
+        return kind === BULK ? textOf(at - length - 2, at - 2) : undefined
       }
       case ARRAY:
       case PUSH:
-        return text === '-1' ? null : Array.from({ length: Number(text) }, value)
+        return line === '-1' ? null : Array.from({ length: Number(line) }, value)
       case SET:
       case MAP:
-        for (let left = (kind === MAP ? 2 : 1) * Number(text); left > 0; left--) value()
+        for (let left = (kind === MAP ? 2 : 1) * Number(line); left > 0; left--) value()
     }
     return undefined
   }

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
-import { type ServerOfSocket, serverOf } from './connectors.js'
+import { type Server, serverOf } from './connectors.js'
 import type { Redis, RedisOptions } from './ioredis.js'
-import { createReplyQueue, type OnReply } from './reply-queue.js'
+import { createReplyQueue, type OnBytes, type OnReply } from './reply-queue.js'
 import { bulk } from './script-arguments.js'
 
 /**
@@ -36,7 +36,7 @@ const READ_SIZE = 16 * 1024
 const NO_PASSWORD_WANTED = /no password is set|without any password configured|wrong number of arguments/
 /** Error to the first command of a connection beyond `maxclients`. */
 const NO_ROOM = 'ERR max number of clients'
-const LOST = 'the connection to the store was lost'
+export const LOST = 'the connection to the store was lost'
 const CLOSED = 'the server closed the connection for decisions before it was ready'
 
 /**
@@ -46,7 +46,7 @@ const CLOSED = 'the server closed the connection for decisions before it was rea
  * @param node from `connectStore`
  */
 export function createTakeConnection(node: Redis, events: TakeConnectionEvents): TakeConnection {
-  let current: ReturnType<typeof connect> | undefined
+  let current: ServerConnection | undefined
   let timer: NodeJS.Timeout | undefined
   let corked = false
   let closed = false
@@ -110,22 +110,31 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents):
   }
 }
 
+/** Connection that has begun, in contrast to one that is made again. */
+export type ServerConnection = ReturnType<typeof connect>
+
 interface ConnectionEvents {
   onReady(): void
   /** Called once, before all that wait for replies. */
   onClose(error: Error | undefined, wasReady: boolean): void
 }
 
-/** Opens a connection and logs in. */
-function connect(
-  server: ServerOfSocket,
+/**
+ * Opens a connection and logs in.
+ *
+ * @param longest longest reply that is read, in bytes. Default: that of a script call.
+ * @throws Error if the server can't be connected to
+ */
+export function connect(
+  server: Server,
   options: Pick<
     RedisOptions,
     'username' | 'password' | 'db' | 'connectionName' | 'connectTimeout' | 'keepAlive' | 'tls'
   >,
   { onReady, onClose }: ConnectionEvents,
+  longest?: number,
 ) {
-  const replies = createReplyQueue()
+  const replies = createReplyQueue(longest)
   const socket: Socket = server.open({
     buffer: Buffer.allocUnsafe(READ_SIZE),
     callback(size, buffer) {
@@ -210,6 +219,11 @@ function connect(
   return {
     isReady: () => ready,
     send,
+    /** Sends a command whose reply may be anything. */
+    sendForBytes(wire: string, onReply: OnBytes): void {
+      replies.expectBytes(onReply)
+      unwritten += wire
+    },
     flush,
     destroy,
     /** Ends the connection, at the latest after so many ms. */

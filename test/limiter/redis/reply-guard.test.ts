@@ -189,14 +189,19 @@ t.test('whatever a Cluster says of its slots, the limiter recovers', async (t) =
   ]
   const redis = await startRedis(t)
   const faults = replies.map(async ([reply, then]) => {
-    const { evil, store, log, isUp } = await open(t, redis, 'Cluster')
+    const { evil, store, log, decide, isUp } = await open(t, redis, 'Cluster')
     let asked = 0
     evil.answers = (command) => {
+      // MOVED makes the gateway ask for the slots.
+      if (isScript(command) && asked === 0) return `-MOVED 1 127.0.0.1:${evil.port}\r\n`
       if (!isCall('cluster slots')(command)) return undefined
       asked++
       return reply
     }
-    await eventually(`${reply} is said`, () => asked > 0)
+    await eventually(`${reply} is said`, async () => {
+      await decide()
+      return asked > 0
+    })
     if (then === 'told') await eventually('it is counted', () => store.protocolErrors() > 0)
     if (then === 'degraded') await eventually('it is away', () => store.limiter.state() === 'degraded')
     t.equal(log.join('\n').includes(NO_CLUSTER_SLOTS), then === 'told', reply.slice(0, 50))

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
+import { createRespReader, readReply } from '../../../src/limiter/redis/resp-reader.js'
 import { bulks, commandReader } from './redis-commands.js'
 
 interface Cleanup {
@@ -75,6 +76,13 @@ export async function evilRedis(
   function onConnection(near: Socket): void {
     const far = connect(target, '127.0.0.1')
     const read = commandReader()
+    const reader = createRespReader(Number.MAX_SAFE_INTEGER)
+    /** Commands without a reply, in order: undefined for those that Redis replies to. */
+    const waiting: (string | undefined)[] = []
+    let subscribes = false
+    const answerThoseBefore = () => {
+      while (typeof waiting[0] === 'string') near.write(waiting.shift()!, 'latin1')
+    }
     sockets.add(near)
     for (const [from, to] of [
       [near, far],
@@ -89,12 +97,27 @@ export async function evilRedis(
       for (const command of read(data)) {
         const name = command[0]!.toLowerCase()
         asked.set(name, evil.asked(name) + 1)
+        subscribes ||= name === 'subscribe'
         const answer = evil.answers?.(command) ?? usual(command)
+        waiting.push(answer)
         if (answer === undefined) far.write(bulks(command), 'latin1')
-        else near.write(answer, 'latin1')
+        else if (subscribes) near.write(answer, 'latin1')
+        else answerThoseBefore()
       }
     })
-    far.on('data', (data) => near.write(data))
+    far.on('data', (data) => {
+      // Messages are no replies, and a command has several confirmations.
+      let at = subscribes ? data.length : 0
+      if (subscribes) near.write(data)
+      while (at < data.length) {
+        const end = readReply(reader, data, at)
+        near.write(data.subarray(at, end < 0 ? data.length : end))
+        at = end < 0 ? data.length : end
+        if (end < 0) continue
+        waiting.shift()
+        answerThoseBefore()
+      }
+    })
   }
 
   const server = tls === undefined ? createServer(onConnection) : createTlsServer(tls, onConnection)
