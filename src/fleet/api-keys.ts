@@ -56,6 +56,7 @@ export const API_KEYS: MapShape<StoredKey> = {
   mostSplit: 50_000_000,
   longestKey: 16,
   longestValue: 8192,
+  lookedUp: true,
 }
 
 /**

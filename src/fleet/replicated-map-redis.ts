@@ -5,8 +5,8 @@ import { createChangeNumbers } from './change-numbers.js'
 import type { Fleet } from './gateway-rpc.js'
 import { answerHeld, askHeld } from './held-elsewhere.js'
 import { openSubscriber, type Subscriber } from './pubsub.js'
+import { createCopy, type RecentOptions } from './recent-copy.js'
 import {
-  createHeld,
   type ForgettableMap,
   type MapHistory,
   MapRefusal,
@@ -24,6 +24,8 @@ export interface RedisMapOptions {
   readonly subscriber?: Subscriber
   /** Gateways that are asked for what the store has forgotten, and that may ask this one. Default: none. */
   readonly fleet?: Pick<Fleet, 'ask' | 'answer'>
+  /** What it takes to hold only recent values of a large map. Default: all values are held. */
+  readonly recent?: RecentOptions | undefined
   /** Announces changes, and says which map to poll. Default: none, so that the map polls all the time. */
   readonly heartbeat?: Heartbeat | undefined
   /**
@@ -64,7 +66,8 @@ const LEARN_EVERY = 500
 const LEARN_AT_MOST_EVERY = 60_000
 
 /**
- * Keeps a map in Redis and holds all of it in memory. Every change has a number. A message delivers a change at once. A
+ * Keeps a map in Redis and holds all of it in memory, or what was asked for lately if it is large (`recent-copy.ts`).
+ * Every change has a number. A message delivers a change at once. A
  * poll compares numbers and reads missing changes from the log of changes. It follows when the heartbeat names this
  * map, which each writer announces before it writes. Everything is loaded again when the log does
  * not reach back far enough, and after a lost connection: the server behind it may have lost data, or be another one.
@@ -75,12 +78,17 @@ const LEARN_AT_MOST_EVERY = 60_000
  * tells the other gateways.
  */
 export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions): RedisMap<V> {
-  const { store, log, fleet, heartbeat, pollMs = 500, subscribe = true, now = Date.now } = options
+  const { store, log, fleet, heartbeat, pollMs = 500, subscribe = true, recent, now = Date.now } = options
   const { name } = shape
   const stored = createStoredMap(store, shape, () => closed, now)
   const numbers = createChangeNumbers()
   const warn = throttledWarning(log)
-  const held = createHeld(shape, now)
+  const held = createCopy(
+    shape,
+    recent,
+    async (keys) => [...(await valuesOf(keys)).values()].map(aliveValue),
+    now,
+  )
   /** Number of times that the connection was lost. */
   let losses = 0
   /** `performance.now()` from which everything is loaded again. */
@@ -113,12 +121,26 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   })
 
   const endOf = (value: V) => shape.until?.(value) ?? Number.POSITIVE_INFINITY
+  const aliveValue = (value: V | undefined) =>
+    value === undefined || endOf(value) > now() ? value : undefined
 
-  async function loadAll(present: number): Promise<void> {
+  /** Reads values, each with its key; undefined for none. */
+  async function valuesOf(keys: Iterable<string>): Promise<Map<string, V | undefined>> {
+    const values = new Map<string, V | undefined>()
+    for await (const page of stored.values([...keys])) for (const [key, value] of page) values.set(key, value)
+    return values
+  }
+
+  /**
+   * Loads all values.
+   *
+   * @param whole false: only those of the keys that are held
+   */
+  async function loadAll(present: number, whole: boolean): Promise<void> {
     const began = losses
     const from = numbers.version
-    const all = await stored.all()
-    const missing = missingIn(all)
+    const all: Map<string, V | undefined> = await (whole ? stored.all() : valuesOf(held.keys()))
+    const missing = missingIn(all, whole)
     const changed = missing.length === 0 ? [] : await stored.keysSince(from, forgotten !== undefined)
     // Pages of two stores, or of a store that was emptied meanwhile, do not make a complete map.
     const after = await stored.version()
@@ -136,8 +158,9 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const changes = changed && new Set(changed)
     if (changes !== undefined && missing.some((key) => !changes.has(key))) {
       forget(numbers.version, present)
-      for (const key of changes) held.put(key, all.get(key))
-    } else held.replace(all)
+      for (const key of changes) if (whole || all.has(key)) held.put(key, all.get(key))
+    } else if (whole) held.replace(all as Map<string, V>)
+    else held.renew(all)
     numbers.restart(present, newer)
     reloadAt = performance.now() + RELOAD_EVERY + all.size * RELOAD_EVERY_VALUE
   }
@@ -146,12 +169,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
    * Returns the keys that are held here and missing in the store, although the store reported them and they have not
    * ended.
    */
-  function missingIn(all: ReadonlyMap<string, V>): string[] {
+  function missingIn(all: ReadonlyMap<string, V | undefined>, whole: boolean): string[] {
     const soon = now() + CLOCKS_DIFFER
     const missing: string[] = []
     if (numbers.version < 0) return missing
-    for (const [key, value] of held.entries()) {
-      if (!all.has(key) && !numbers.isUnproven(key) && endOf(value) > soon) missing.push(key)
+    for (const [key, value] of held.each()) {
+      // A recent copy may have learned of the key meanwhile.
+      const isMissing = all.get(key) === undefined && (whole || all.has(key))
+      if (isMissing && !numbers.isUnproven(key) && endOf(value) > soon) missing.push(key)
     }
     return missing
   }
@@ -159,13 +184,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function loadChanges(present: number): Promise<void> {
     // A full load must not bring back what a store had before it forgot: then the log is used as far as it goes.
     const keys = await stored.keysSince(numbers.version, forgotten !== undefined)
-    if (keys === undefined) return loadAll(present)
+    if (keys === undefined) return loadAll(present, held.isWhole())
     await loadKeys(keys, present)
     numbers.version = present
   }
 
   async function loadKeys(keys: readonly string[], present: number): Promise<void> {
-    for await (const page of stored.values(keys)) {
+    for (const key of keys) if (!held.knows(key)) held.put(key, undefined)
+    for await (const page of stored.values(keys.filter(held.knows))) {
       for (const [key, value] of page) if (!numbers.isNewer(key, present)) held.put(key, value)
     }
   }
@@ -179,7 +205,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       at: forgotten?.at ?? now(),
     }
     log.warn(
-      { records: shape.what, held: held.entries().size, change: known, store_change: present },
+      { records: shape.what, held: held.size, change: known, store_change: present },
       'the store has forgotten records: the last known ones stay in force until an operator decides (tidegate store)',
     )
   }
@@ -193,7 +219,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   /** Takes over what another gateway holds, if one knows more. */
   async function learn(): Promise<void> {
-    if (fleet === undefined) return
+    // What is not held is served as the store has it.
+    if (fleet === undefined || !held.isWhole()) return
     const began = losses
     const found = await askHeld(fleet, name, forgotten?.known ?? -1, shape.most)
     learnPause = Math.min(learnPause * 2, LEARN_AT_MOST_EVERY)
@@ -214,6 +241,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     )
   }
 
+  /** Returns true if all values are to be held. What the store has forgotten changes nothing about it. */
+  async function wantsWhole(): Promise<boolean> {
+    if (recent === undefined) return true
+    return forgotten === undefined ? recent.size.isWhole(held.size, numbers.loadAnew) : held.isWhole()
+  }
+
   async function poll(): Promise<void> {
     isSettled = false
     const lately = numbers.beginPoll()
@@ -229,7 +262,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     numbers.reached(present)
     const isDecided = mark.state === 'decided' && mark.at > decidedAt
     // The map was empty before, and still is.
-    const isEmptied = present === 0 && forgotten === undefined && held.entries().size === 0
+    const isEmptied = present === 0 && forgotten === undefined && held.size === 0
     if (isDecided || (present < before && isEmptied)) {
       if (forgotten !== undefined)
         log.info({ records: shape.what }, 'an operator has decided: the records of the store are in force')
@@ -243,6 +276,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       numbers.proven = present
       numbers.restart(present)
     } else if (present > numbers.proven) numbers.proven = present
+    const whole = await wantsWhole()
+    if (!whole) held.bound()
     if (mark.state !== 'open') learnPause = LEARN_EVERY
     else if (forgotten === undefined && performance.now() >= learnAt) await learn()
     if (forgotten !== undefined) {
@@ -255,6 +290,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       if (present > numbers.version) await loadChanges(present)
       else numbers.version = present
     } else if (
+      whole !== held.isWhole() ||
       numbers.loadAnew ||
       present < numbers.version ||
       performance.now() > reloadAt ||
@@ -262,7 +298,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       (state === 'frozen' && present > numbers.version)
     ) {
       numbers.loadAnew = false
-      await loadAll(present).catch((error: unknown) => {
+      await loadAll(present, whole).catch((error: unknown) => {
         numbers.loadAnew = true
         throw error
       })
@@ -351,7 +387,9 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   const history = (): MapHistory => ({
     what: shape.what,
-    held: held.entries().size,
+    held: held.size,
+    isWhole: held.isWhole(),
+    lookUps: held.lookUps,
     forgottenAt: forgotten?.at ?? (mark.state === 'open' ? mark.at : undefined),
     known: forgotten !== undefined || mark.state !== 'open',
     rollbacks,
@@ -381,7 +419,10 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     tick()
   }
   function* texts(): Generator<readonly [string, string]> {
-    for (const [key, value] of held.entries()) yield [key, shape.write(value)]
+    for (const key of held.keys()) {
+      const value = held.get(key)
+      yield [key, value === undefined ? '' : shape.write(value)]
+    }
   }
   if (fleet !== undefined) {
     answerHeld(fleet, name, () => {
@@ -403,8 +444,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     get: held.get,
     entries: held.entries,
     onChange: held.onChange,
-    isWhole: () => true,
-    find: held.get,
+    isWhole: held.isWhole,
+    find: held.find,
     async set(key, value) {
       await put('', [[key, value]])
     },
@@ -413,21 +454,22 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     },
     async setIf(only, key, value) {
       // While the store has forgotten values, it can't tell what is present.
-      if (forgotten === undefined) return await put(only, [[key, value]])
+      if (forgotten === undefined || !held.knows(key)) return await put(only, [[key, value]])
       return (held.get(key) === undefined) === (only === 'absent') && (await put('', [[key, value]]))
     },
     async read(key) {
-      if (forgotten === undefined && mark.state === 'open') await pollOnce()
-      if (forgotten !== undefined) return held.get(key)
+      const isOpen = () => forgotten === undefined && mark.state === 'open' && held.isWhole()
+      if (isOpen()) await pollOnce()
+      if (forgotten !== undefined && held.knows(key)) return held.get(key)
       const [value, { state }] = await Promise.all([stored.value(key), stored.mark()])
-      if (state === 'open') {
+      if (state === 'open' && held.isWhole()) {
         await pollOnce()
         if (forgotten !== undefined) return held.get(key)
         throw new MapRefusal(
           `the store has forgotten ${shape.what}, and no gateway knows them; see tidegate store`,
         )
       }
-      return value !== undefined && endOf(value) <= now() ? undefined : value
+      return aliveValue(value)
     },
     ready,
     confirmedAt: () => confirmed,

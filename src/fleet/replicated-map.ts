@@ -1,3 +1,5 @@
+import type { LookUpCounts } from './look-ups.js'
+
 /**
  * Map that lives in the store and, as a whole, in the memory of every gateway. A read costs a request one Map lookup. A
  * change takes effect on every gateway within a second. This file has the interface and the form that lives in one
@@ -63,8 +65,12 @@ export interface ForgettableMap {
 export interface MapHistory {
   /** Name of the map's content, as in the shape. */
   readonly what: string
-  /** Number of values that this process serves. */
+  /** Number of values that this process serves from memory. In a recent copy, keys without a value count, too. */
   readonly held: number
+  /** False if the process holds only what was asked for lately. */
+  readonly isWhole: boolean
+  /** Look-ups in the store since the start, by result. */
+  readonly lookUps: Readonly<LookUpCounts>
   /**
    * Unix ms since which the store has forgotten values and no operator has decided; undefined if there is nothing to
    * decide.
@@ -107,6 +113,8 @@ export interface MapShape<V> {
   /** Longest key, in characters. */
   readonly longestKey: number
   readonly longestValue: number
+  /** True if requests need one value each, so that a process may hold only some, and look up the others. */
+  readonly lookedUp?: true
 }
 
 /** Latest time that a Date can hold, in ms (ECMA-262, 21.4.1.1). A later time cannot be displayed. */
@@ -214,6 +222,8 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
     onChange(listener: (key: string | undefined) => void): void {
       listeners.push(listener)
     },
+    /** Tells the listeners of a change; undefined: any value may be different. */
+    changed,
     put(key: string, value: V | undefined): void {
       if (value === undefined) values.delete(key)
       else {

@@ -1,7 +1,8 @@
 import { runRestore, type StoredValue } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
-import type { Held, MapShape } from './replicated-map.js'
+import type { Copy } from './recent-copy.js'
+import type { MapShape } from './replicated-map.js'
 
 export interface WriteBackOptions {
   /** Greatest number of a change that any gateway has seen. */
@@ -20,7 +21,8 @@ const TIMEOUT = 1000
 const MOST_TRIES = 100
 
 /**
- * Makes the store match what is held: writes every held value, and removes everything else. A change that an operator
+ * Makes the store match what is held: writes every held value, and removes everything else, or, from a recent copy, what
+ * is known to be absent. A change that an operator
  * makes meanwhile is taken over first, so it is neither lost nor undone. If the write-back fails half way, it can start
  * again.
  *
@@ -29,7 +31,7 @@ const MOST_TRIES = 100
 export async function writeBack<V>(
   store: Client,
   shape: MapShape<V>,
-  held: Pick<Held<V>, 'get' | 'entries'>,
+  held: Pick<Copy<V>, 'get' | 'isWhole' | 'keys'>,
   { known, change, look }: WriteBackOptions,
 ): Promise<number> {
   const { name } = shape
@@ -60,7 +62,7 @@ export async function writeBack<V>(
 
   let batch: string[] = []
   // The iterator is live: values added meanwhile are included.
-  for (const key of held.entries().keys()) {
+  for (const key of held.keys()) {
     batch.push(key)
     if (batch.length < AT_ONCE) continue
     await write(batch)
@@ -68,12 +70,13 @@ export async function writeBack<V>(
   }
   await write(batch)
   let cursor = '0'
-  do {
+  while (held.isWhole()) {
     const page: [string, string[]] = await askStore(TIMEOUT, store.hscan(name, cursor, 'COUNT', AT_ONCE))
     const others = page[1].filter((key, i) => i % 2 === 0 && held.get(key) === undefined)
     for (let i = 0; i < others.length; i += AT_ONCE) await write(others.slice(i, i + AT_ONCE))
     cursor = page[0]
-  } while (cursor !== '0')
+    if (cursor === '0') break
+  }
   await write([], true)
   return written
 }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import { NO_LOOK_UPS } from '../../src/fleet/look-ups.js'
 import type { ForgettableMap } from '../../src/fleet/replicated-map.js'
 import type { UpstreamState } from '../../src/upstream/pool/state.js'
 import { accessOf, EXAMPLE, startAdmin } from '../support/gateway/admin.js'
@@ -60,7 +61,15 @@ const WRITES: Readonly<Record<string, Example>> = {
 }
 /** A store that forgets again as soon as it is decided. */
 const FORGETFUL: ForgettableMap = {
-  history: () => ({ what: 'bans', held: 1, forgottenAt: 1, known: true, rollbacks: 1 }),
+  history: () => ({
+    what: 'bans',
+    held: 1,
+    forgottenAt: 1,
+    known: true,
+    rollbacks: 1,
+    isWhole: true,
+    lookUps: NO_LOOK_UPS,
+  }),
   look: async () => FORGETFUL.history(),
   accept: async () => {},
   restore: async () => 1,

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { NO_LOOK_UPS } from '../../../src/fleet/look-ups.js'
 import type { ForgettableMap, MapHistory } from '../../../src/fleet/replicated-map.js'
 import { accessOf, NOW, startAdmin } from '../../support/gateway/admin.js'
 
@@ -9,7 +10,15 @@ interface TestMap extends ForgettableMap {
 /** A map whose store has forgotten; `known`: this gateway still knows the contents. */
 function forgotten(what: string, known = true): TestMap {
   const did: string[] = []
-  let history: MapHistory = { what, held: 3, forgottenAt: NOW, known, rollbacks: 1 }
+  let history: MapHistory = {
+    what,
+    held: 3,
+    forgottenAt: NOW,
+    known,
+    rollbacks: 1,
+    isWhole: true,
+    lookUps: NO_LOOK_UPS,
+  }
   const decide = (held: number) => {
     history = { ...history, held, forgottenAt: undefined, known: true }
   }
@@ -31,7 +40,15 @@ function forgotten(what: string, known = true): TestMap {
 }
 
 function kept(what: string): TestMap {
-  const history = { what, held: 2, forgottenAt: undefined, known: true, rollbacks: 0 }
+  const history = {
+    what,
+    held: 2,
+    forgottenAt: undefined,
+    known: true,
+    rollbacks: 0,
+    isWhole: true,
+    lookUps: NO_LOOK_UPS,
+  }
   const not = () => Promise.reject(new Error('nobody has asked for it'))
   return { did: [], history: () => history, look: async () => history, accept: not, restore: not }
 }
