@@ -111,6 +111,18 @@ export const DEGRADED_BOARD: Dashboard = {
         },
         {
           kind: 'stacked',
+          title: 'Records looked up in the store',
+          text: 'With more than 500,000 tier assignments or API keys a gateway looks up the consumers that it has not seen lately. failed: the store did not answer, and a consumer got the tier that comes next. refused: too many at once, which is a flood of strangers.',
+          unit: 'ops',
+          width: 24,
+          colors: { failed$: 'red', refused$: 'orange' },
+          nothing: 'none: the gateways hold all records',
+          queries: {
+            '{{records}} {{result}}': sum(rate(ofNode('tidegate_store_lookups_total')), 'records, result'),
+          },
+        },
+        {
+          kind: 'stacked',
           title: 'Decisions without the store',
           text: 'local: counted in each gateway within its share. open: let through. closed: answered with 503. Anything but nothing here is an outage, short or long.',
           unit: 'reqps',

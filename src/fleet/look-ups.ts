@@ -8,8 +8,6 @@ export interface LookUpCounts {
   refused: number
 }
 
-export const NO_LOOK_UPS: Readonly<LookUpCounts> = { found: 0, none: 0, failed: 0, refused: 0 }
-
 /** Limits that all look-ups of a process share. */
 export type LookUpLimits = ReturnType<typeof createLookUpLimits>
 

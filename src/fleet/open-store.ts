@@ -146,9 +146,10 @@ export function createStore(parts: StoreParts) {
 /** Describes, for operators, the maps whose store has forgotten what it had. */
 function forgottenReasons(maps: readonly ForgettableMap[]): string[] {
   return maps.flatMap((map) => {
-    const { what, forgottenAt, known } = map.history()
+    const { what, forgottenAt, known, isWhole } = map.history()
     if (forgottenAt === undefined) return []
-    const holds = known ? 'the last known ones stay in force' : 'no gateway knows them any more'
+    const keeps = isWhole ? 'the last known ones stay in force' : 'those that the gateways hold stay in force'
+    const holds = known ? keeps : 'no gateway knows them any more'
     return `the store has forgotten ${what}: ${holds}; decide with tidegate store`
   })
 }

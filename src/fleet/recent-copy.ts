@@ -1,5 +1,5 @@
 import type { CopySize } from './copy-size.js'
-import { createLookUps, type LookUpLimits, NO_LOOK_UPS } from './look-ups.js'
+import { createLookUps, type LookUpLimits } from './look-ups.js'
 import { createRecentValues, type RecentValues } from './recent-values.js'
 import { createHeld, type MapShape } from './replicated-map.js'
 
@@ -91,7 +91,7 @@ export function createCopy<V>(
     },
     /** Removes ended values from a whole copy. Returns true if there were any. */
     sweep: () => some === undefined && whole.sweep(),
-    /** Results of the look-ups. */
-    lookUps: lookUps?.counts ?? NO_LOOK_UPS,
+    /** Results of the look-ups; undefined if the copy is always whole. */
+    lookUps: lookUps?.counts,
   }
 }

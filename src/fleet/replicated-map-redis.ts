@@ -391,7 +391,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     isWhole: held.isWhole(),
     lookUps: held.lookUps,
     forgottenAt: forgotten?.at ?? (mark.state === 'open' ? mark.at : undefined),
-    known: forgotten !== undefined || mark.state !== 'open',
+    known: forgotten !== undefined || mark.state !== 'open' || !held.isWhole(),
     rollbacks,
   })
 

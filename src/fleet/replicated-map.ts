@@ -69,8 +69,8 @@ export interface MapHistory {
   readonly held: number
   /** False if the process holds only what was asked for lately. */
   readonly isWhole: boolean
-  /** Look-ups in the store since the start, by result. */
-  readonly lookUps: Readonly<LookUpCounts>
+  /** Look-ups in the store since the start, by result; undefined if the process always holds all values. */
+  readonly lookUps?: Readonly<LookUpCounts> | undefined
   /**
    * Unix ms since which the store has forgotten values and no operator has decided; undefined if there is nothing to
    * decide.

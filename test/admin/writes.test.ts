@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { NO_LOOK_UPS } from '../../src/fleet/look-ups.js'
 import type { ForgettableMap } from '../../src/fleet/replicated-map.js'
 import type { UpstreamState } from '../../src/upstream/pool/state.js'
 import { accessOf, EXAMPLE, startAdmin } from '../support/gateway/admin.js'
@@ -68,7 +67,6 @@ const FORGETFUL: ForgettableMap = {
     known: true,
     rollbacks: 1,
     isWhole: true,
-    lookUps: NO_LOOK_UPS,
   }),
   look: async () => FORGETFUL.history(),
   accept: async () => {},

@@ -70,9 +70,9 @@ export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' 
   )
 }
 
-function show({ what, held, forgottenAt, known }: MapHistory) {
+function show({ what, held, isWhole, forgottenAt, known }: MapHistory) {
   // `forgotten`: the gateways serve what they had in memory; `lost`: no gateway still has the records.
   const lost = known ? ('forgotten' as const) : ('lost' as const)
   const state = forgottenAt === undefined ? ('kept' as const) : lost
-  return { records: what, state, held, since: isoOf(forgottenAt) }
+  return { records: what, state, held, whole: isWhole, since: isoOf(forgottenAt) }
 }

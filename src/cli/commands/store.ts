@@ -44,13 +44,18 @@ const STATES = {
   forgotten: 'forgotten; the gateways serve what they knew',
   lost: 'forgotten; no gateway knows what there was',
 }
+const PARTLY = {
+  ...STATES,
+  kept: 'kept; the gateways hold those seen lately',
+  forgotten: 'forgotten; the gateways serve those that they hold, and the others as the store has them',
+}
 
 function describe({ records }: ShownStore, columns: number | undefined): string {
   if (records.length === 0) return 'The gateway has no Redis, so nothing can be forgotten.'
-  const rows = records.map(({ records: what, held, state, since }) => [
+  const rows = records.map(({ records: what, held, whole, state, since }) => [
     what,
     String(held),
-    STATES[state],
+    (whole ? STATES : PARTLY)[state],
     since === null ? '' : tableTime(since),
   ])
   return listing(['records', 'held', 'state', 'since'], rows, columns)

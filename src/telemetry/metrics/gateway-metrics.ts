@@ -38,6 +38,23 @@ export const GATEWAY_METRICS = {
       }
     }),
   }),
+  storeWhole: gauge('tidegate.store.whole', 'tidegate_store_whole', {
+    help: '1 while the process holds all of these records, 0 while it looks up those that it has not seen lately.',
+    labels: ['records'],
+    across: 'min',
+    read: from('maps', (maps, set) => {
+      for (const { what, isWhole } of maps.map((map) => map.history())) set(Number(isWhole), what)
+    }),
+  }),
+  storeLookUps: counter('tidegate.store.lookups', 'tidegate_store_lookups_total', {
+    unit: '{lookup}',
+    help: 'Records looked up in the store because the process did not hold them, by result. failed: the store did not answer. refused: there were too many at once.',
+    labels: ['records', 'result'],
+    read: from('maps', (maps, set) => {
+      for (const { what, lookUps } of maps.map((map) => map.history()))
+        if (lookUps) setAll(set, lookUps, what)
+    }),
+  }),
   overload: gauge('tidegate.overload', 'tidegate_overload', {
     help: 'Share of the traffic that is shed because the gateway is overloaded, 0 to 1.',
     labels: ['reason'],

@@ -1,5 +1,4 @@
 import t, { type Test } from 'tap'
-import { NO_LOOK_UPS } from '../../../src/fleet/look-ups.js'
 import type { ForgettableMap, MapHistory } from '../../../src/fleet/replicated-map.js'
 import { accessOf, NOW, startAdmin } from '../../support/gateway/admin.js'
 
@@ -17,7 +16,6 @@ function forgotten(what: string, known = true): TestMap {
     known,
     rollbacks: 1,
     isWhole: true,
-    lookUps: NO_LOOK_UPS,
   }
   const decide = (held: number) => {
     history = { ...history, held, forgottenAt: undefined, known: true }
@@ -47,7 +45,6 @@ function kept(what: string): TestMap {
     known: true,
     rollbacks: 0,
     isWhole: true,
-    lookUps: NO_LOOK_UPS,
   }
   const not = () => Promise.reject(new Error('nobody has asked for it'))
   return { did: [], history: () => history, look: async () => history, accept: not, restore: not }
@@ -62,9 +59,9 @@ t.test('GET /store shows what is kept, forgotten and lost', async (t) => {
   t.equal(status, 200)
   t.strictSame(json, {
     records: [
-      { records: 'bans', state: 'kept', held: 2, since: null },
-      { records: 'API keys', state: 'forgotten', held: 3, since: SINCE },
-      { records: 'tier assignments', state: 'lost', held: 3, since: SINCE },
+      { records: 'bans', state: 'kept', held: 2, whole: true, since: null },
+      { records: 'API keys', state: 'forgotten', held: 3, whole: true, since: SINCE },
+      { records: 'tier assignments', state: 'lost', held: 3, whole: true, since: SINCE },
     ],
   })
   t.strictSame((await (await startAdmin(t)).call('GET', '/store')).json, { records: [] }, 'without Redis')
@@ -82,14 +79,14 @@ t.test('POST /store/restore and /store/accept end the open question, and are rec
     })
     t.equal(status, 200)
     t.equal(headers['x-audit'], 'stored')
-    t.strictSame(json.records[0], { records: 'API keys', state: 'kept', held, since: null })
+    t.strictSame(json.records[0], { records: 'API keys', state: 'kept', held, whole: true, since: null })
     t.strictSame(keys.did, [action])
     const { json: audit } = await call('GET', '/audit')
     t.match(audit.entries, [
       {
         action: `store.${action}`,
         target: 'store',
-        before: [{ records: 'API keys', state: 'forgotten', held: 3, since: SINCE }],
+        before: [{ records: 'API keys', state: 'forgotten', held: 3, whole: true, since: SINCE }],
         after: { 'API keys': held },
         reason: 'incident 7',
       },
