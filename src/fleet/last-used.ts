@@ -1,6 +1,9 @@
 import { runTouch } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
+import type { LayoutFollower } from './layout.js'
+import type { MapShape } from './replicated-map.js'
+import { byShard, shardsOf } from './shards.js'
 
 /**
  * Stores when each key of a map was last used, to about ten minutes. It is in the store only, because only operators
@@ -25,22 +28,41 @@ const KEPT_MINUTES = 400 * 1440
 const TIMEOUT = 1000
 
 /**
- * Opens the record in Redis.
+ * Opens the record in Redis, beside the shards that the keys are in.
  *
- * @param map name of the map that the keys belong to
+ * @param shape of the map that the keys belong to
  */
-export function createRedisLastUsed(store: Client, map: string): LastUsed {
+export function createRedisLastUsed<V>(
+  store: Client,
+  shape: MapShape<V>,
+  layout: Pick<LayoutFollower, 'shards'>,
+): LastUsed {
+  /** Asks each shard about its keys. */
+  async function inShards<T>(keys: readonly string[], ask: (map: string, some: string[]) => Promise<T>) {
+    const count = await layout.shards()
+    const parts = byShard(keys, (key) => key, count)
+    const names = shardsOf(shape, count)
+    return Promise.all(
+      [...parts].map(
+        async ([k, some]) => [some, await askStore(TIMEOUT, ask(names[k]!.name, some))] as const,
+      ),
+    )
+  }
   return {
     async touch(keys, minute) {
-      await askStore(TIMEOUT, runTouch(store, map, keys, minute, minute - KEPT_MINUTES))
+      await inShards(keys, (map, some) => runTouch(store, map, some, minute, minute - KEPT_MINUTES))
     },
     async read(keys) {
-      if (keys.length === 0) return []
-      const found = await askStore(TIMEOUT, store.zmscore(`${map}:used`, ...keys))
-      return found.map((minute) => (minute === null ? undefined : Number(minute)))
+      const found = new Map<string, number | undefined>()
+      for (const [some, minutes] of await inShards(keys, (map, some) =>
+        store.zmscore(`${map}:used`, ...some),
+      ))
+        for (const [i, minute] of minutes.entries())
+          found.set(some[i]!, minute === null ? undefined : Number(minute))
+      return keys.map((key) => found.get(key))
     },
     async forget(key) {
-      await askStore(TIMEOUT, store.zrem(`${map}:used`, key))
+      await inShards([key], (map, some) => store.zrem(`${map}:used`, ...some))
     },
   }
 }

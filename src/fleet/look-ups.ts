@@ -8,6 +8,17 @@ export interface LookUpCounts {
   refused: number
 }
 
+/** Adds up the results of several maps; undefined if none of them looks anything up. */
+export function addLookUps(
+  all: readonly (Readonly<LookUpCounts> | undefined)[],
+): Readonly<LookUpCounts> | undefined {
+  const sum: LookUpCounts = { found: 0, none: 0, failed: 0, refused: 0 }
+  const counted = all.filter((one) => one !== undefined)
+  for (const one of counted)
+    for (const name of Object.keys(sum) as (keyof LookUpCounts)[]) sum[name] += one[name]
+  return counted.length === 0 ? undefined : sum
+}
+
 /** Limits that all look-ups of a process share. */
 export type LookUpLimits = ReturnType<typeof createLookUpLimits>
 

@@ -10,10 +10,12 @@ import { BANS, createBans } from './bans.js'
 import { createFleet, type Fleet, LONE_FLEET } from './gateway-rpc.js'
 import { createKeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed, type LastUsed } from './last-used.js'
+import { createLayoutFollower } from './layout.js'
 import { AMOUNTS, createAmounts } from './overrides.js'
 import { openSubscriber } from './pubsub.js'
 import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
 import { createRedisMap } from './replicated-map-redis.js'
+import { createShardedMap } from './sharded-map.js'
 
 /** Opens a map of a store. Call it once for each shape. */
 type OpenMap = <V>(shape: MapShape<V>) => ReplicatedMap<V>
@@ -36,7 +38,7 @@ export interface Role {
 export function openStore(config: Config['store'], log: Log, role: Role = {}): Store {
   const { decides = true, fleet: part, node = LONE_FLEET.node, openMap = createMemoryMap } = role
   const { limiter, redis, heartbeat, ready, protocolErrors, close } = openCounts(config, log, decides)
-  if (redis === undefined) {
+  if (redis === undefined || heartbeat === undefined) {
     return createStore({
       limiter,
       openMap,
@@ -53,15 +55,18 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
     part === undefined
       ? LONE_FLEET
       : createFleet({ store: redis, subscriber, member: part === 'member', node, heartbeat })
+  const layout = createLayoutFollower({ store: redis, heartbeat })
   const forgettable: ForgettableMap[] = []
   return createStore({
     limiter,
     openMap(shape) {
-      const map = createRedisMap(shape, { store: redis, subscriber, fleet, heartbeat, log })
+      const options = { store: redis, subscriber, fleet, heartbeat, log, layout }
+      const map =
+        shape.mostSplit === undefined ? createRedisMap(shape, options) : createShardedMap(shape, options)
       forgettable.push(map)
       return map
     },
-    lastUsed: createRedisLastUsed(redis, API_KEYS.name),
+    lastUsed: createRedisLastUsed(redis, API_KEYS, layout),
     maps: () => forgettable,
     audit: createRedisAuditStream(redis),
     fleet,
@@ -70,6 +75,7 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
     ready,
     async close() {
       subscriber.close()
+      layout.close()
       await close()
     },
   })

@@ -14,6 +14,7 @@ import {
   type ReplicatedMap,
 } from './replicated-map.js'
 import { type Change, createStoredMap, type Mark, readChanges } from './stored-map.js'
+import type { Turn } from './turns.js'
 import { writeBack } from './write-back.js'
 
 export interface RedisMapOptions {
@@ -21,7 +22,7 @@ export interface RedisMapOptions {
   readonly store: Client
   readonly log: Log
   /** Subscriber for messages. The caller closes it. Default: the map opens one of its own. */
-  readonly subscriber?: Subscriber
+  readonly subscriber?: Pick<Subscriber, 'listen'>
   /** Gateways that are asked for what the store has forgotten, and that may ask this one. Default: none. */
   readonly fleet?: Pick<Fleet, 'ask' | 'answer'>
   /** What it takes to hold only recent values of a large map. Default: all values are held. */
@@ -37,6 +38,10 @@ export interface RedisMapOptions {
   readonly subscribe?: boolean
   /** Clock in unix ms, for values that end and for `confirmedAt`. */
   readonly now?: () => number
+  /** Runs each poll. Default: at once. */
+  readonly turn?: Turn
+  /** Factor by which polls and full loads that nothing asks for are rarer. */
+  readonly rarer?: number
 }
 
 export interface RedisMap<V> extends ReplicatedMap<V>, ForgettableMap {}
@@ -79,6 +84,7 @@ const LEARN_AT_MOST_EVERY = 60_000
  */
 export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions): RedisMap<V> {
   const { store, log, fleet, heartbeat, pollMs = 500, subscribe = true, recent, now = Date.now } = options
+  const { turn = (work) => work(), rarer = 1 } = options
   const { name } = shape
   const stored = createStoredMap(store, shape, () => closed, now)
   const numbers = createChangeNumbers()
@@ -139,7 +145,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function loadAll(present: number, whole: boolean): Promise<void> {
     const began = losses
     const from = numbers.version
-    const all: Map<string, V | undefined> = await (whole ? stored.all() : valuesOf(held.keys()))
+    const all: Map<string, V | undefined> = await (whole ? stored.all(held.get) : valuesOf(held.keys()))
     const missing = missingIn(all, whole)
     const changed = missing.length === 0 ? [] : await stored.keysSince(from, forgotten !== undefined)
     // Pages of two stores, or of a store that was emptied meanwhile, do not make a complete map.
@@ -162,7 +168,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     } else if (whole) held.replace(all as Map<string, V>)
     else held.renew(all)
     numbers.restart(present, newer)
-    reloadAt = performance.now() + RELOAD_EVERY + all.size * RELOAD_EVERY_VALUE
+    reloadAt = performance.now() + RELOAD_EVERY * rarer + all.size * RELOAD_EVERY_VALUE
   }
 
   /**
@@ -312,7 +318,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     } else if (present > numbers.version) await loadChanges(present)
     confirmed = asked
     isSettled = forgotten === undefined && mark.state !== 'open'
-    pollAt = performance.now() + POLL_ANYWAY + Math.random() * POLL_ANYWAY_SPREAD
+    pollAt = performance.now() + (POLL_ANYWAY + Math.random() * POLL_ANYWAY_SPREAD) * rarer
     markReady()
   }
 
@@ -345,7 +351,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   /** Polls the store, one poll at a time. Rejects when the store can't be read. */
   function pollOnce(): Promise<void> {
-    polling ??= poll().finally(() => {
+    polling ??= turn(poll).finally(() => {
       polling = undefined
       if (closed) return
       if (pollAgain) {

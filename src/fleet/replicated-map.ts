@@ -12,7 +12,7 @@ export interface ReplicatedMap<V> {
    * Returns all entries, from memory, without ended values. The result is live: do not keep it beyond this turn of the
    * event loop.
    */
-  entries(): ReadonlyMap<string, V>
+  entries(): Entries<V>
   /**
    * Returns true if all values are in memory. Otherwise only those that were asked for lately are, and `get` and
    * `entries` know no others.
@@ -81,6 +81,9 @@ export interface MapHistory {
   /** Number of times that this process has noticed a store that had forgotten values. */
   readonly rollbacks: number
 }
+
+/** Entries of a map, in no particular order. */
+export type Entries<V> = Pick<ReadonlyMap<string, V>, 'size' | 'keys' | 'values' | typeof Symbol.iterator>
 
 /** Describes what a map holds: its name, format and bounds. */
 export interface MapShape<V> {
@@ -155,15 +158,21 @@ export function writeWithin<V>(shape: MapShape<V>, key: string, value: V | undef
   return text
 }
 
-export function fullError(
-  shape: Pick<MapShape<unknown>, 'what' | 'most' | 'mostSplit' | 'mapMost'>,
-): MapRefusal {
-  const { what, most, mostSplit, mapMost } = shape
-  const more = mapMost === undefined && mostSplit !== undefined && mostSplit > most
-  const remedy = more ? `, or split the store (tidegate store split), which then takes ${mostSplit}` : ''
-  return new MapRefusal(
-    `there are already ${mapMost ?? most} ${what}, which is the most; remove some first${remedy}`,
-  )
+/** @param orElse another remedy than to remove some values */
+export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most'>, orElse = ''): MapRefusal {
+  return new MapRefusal(`there are already ${most} ${what}, which is the most; remove some first${orElse}`)
+}
+
+/** Differences of two maps that are listed one by one. */
+const FEW = 1000
+
+/** Returns the keys that two maps do not have in common with the same value; undefined if there are many. */
+function differing<V>(a: ReadonlyMap<string, V>, b: ReadonlyMap<string, V>): string[] | undefined {
+  if (Math.abs(a.size - b.size) > FEW) return undefined
+  const keys: string[] = []
+  for (const [key, value] of b) if (a.get(key) !== value && keys.push(key) > FEW) return undefined
+  for (const key of a.keys()) if (!b.has(key) && keys.push(key) > FEW) return undefined
+  return keys
 }
 
 /** Part of a map that is in the memory of a process. */
@@ -232,12 +241,14 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
       }
       changed(key)
     },
-    /** Replaces all values. */
+    /** Replaces all values. If few are other objects than before, listeners hear of each. */
     replace(all: Map<string, V>): void {
+      const others = differing(values, all)
       values = all
       nextEnd = Number.POSITIVE_INFINITY
       if (until !== undefined) for (const value of all.values()) expect(value)
-      changed(undefined)
+      if (others === undefined) changed(undefined)
+      else for (const key of others) changed(key)
     },
     sweep,
   }

@@ -19,6 +19,22 @@ export function shardOf(key: string, count: ShardCount): number {
   return (hash ^ (hash >>> 16)) & (count - 1)
 }
 
+/** Groups what has keys by the shards that hold them, in order. */
+export function byShard<T>(
+  all: Iterable<T>,
+  keyOf: (one: T) => string,
+  count: ShardCount,
+): ReadonlyMap<number, T[]> {
+  const parts = new Map<number, T[]>()
+  for (const one of all) {
+    const shard = shardOf(keyOf(one), count)
+    const part = parts.get(shard)
+    if (part === undefined) parts.set(shard, [one])
+    else part.push(one)
+  }
+  return parts
+}
+
 /**
  * Returns the shape of each shard, in the order of `shardOf`. One shard is the map itself. Shard 5 of
  * `tier:{assignments}` is `tier:{assignments:5}`, so that its keys share a slot. All shards publish on one channel:

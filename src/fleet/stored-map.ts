@@ -47,6 +47,13 @@ export function createStoredMap<V>(
   const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
   const valueIn = (text: string | null | undefined) => (text ? parse(text) : undefined)
 
+  function full(): Error {
+    const { what, most, mostSplit = most, mapMost } = shape
+    if (mapMost !== undefined) return fullError({ what, most: mapMost })
+    const split = `, or split the store (tidegate store split), which then takes ${mostSplit}`
+    return fullError(shape, mostSplit > most ? split : '')
+  }
+
   /** Removes ended values, so that they do not count as present. */
   async function sweep(): Promise<void> {
     while ((await ask(runSweep(store, name, now(), PAGE))) === PAGE && !isClosed());
@@ -70,15 +77,21 @@ export function createStoredMap<V>(
         yield page.map((key, i) => [key, valueIn(found[i])] as const)
       }
     },
-    /** Reads all values. */
-    async all(): Promise<Map<string, V>> {
+    /**
+     * Reads all values.
+     *
+     * @param held value that the caller has for a key. It is kept where the store has the same.
+     */
+    async all(held: (key: string) => V | undefined = () => undefined): Promise<Map<string, V>> {
       const all = new Map<string, V>()
       let cursor = '0'
       do {
         const [next, pairs]: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', PAGE))
         for (let i = 0; i + 1 < pairs.length; i += 2) {
-          const value = valueIn(pairs[i + 1])
-          if (value !== undefined) all.set(pairs[i]!, value)
+          const [key, text] = [pairs[i]!, pairs[i + 1]!]
+          const known = held(key)
+          const value = known !== undefined && shape.write(known) === text ? known : valueIn(text)
+          if (value !== undefined) all.set(key, value)
         }
         cursor = next
       } while (cursor !== '0' && !isClosed())
@@ -117,7 +130,7 @@ export function createStoredMap<V>(
         const some = texts.slice(from, from + AT_ONCE)
         const how = { channel, logLength: LOG_LENGTH, most: shape.most, only }
         const last = await ask(runPut(store, name, some, how))
-        if (last === -1) throw fullError(shape)
+        if (last === -1) throw full()
         if (last === -2) throw new FrozenMap(shape.what)
         if (last === 0) return
         const first = last - some.length + 1

@@ -173,7 +173,7 @@ t.test('Redis keeps when each existing key was used last', async (t) => {
     await map.close()
     connection.disconnect()
   })
-  const lastUsed = createRedisLastUsed(connection, API_KEYS.name)
+  const lastUsed = createRedisLastUsed(connection, API_KEYS, { shards: async () => 1 })
   await map.ready
   const [a, b] = [keyOf('a'), keyOf('b')]
   await map.set(a.id, a)

@@ -88,14 +88,13 @@ export function banRoutes(
    * each possible prefix.
    */
   function holding(key: string): ShownBan[] {
-    const all = bans().entries()
     const wider: ShownBan[] = []
     readBlock(key, block)
     while (block.length > 0) {
       block.length--
       block.words[block.length >>> 5]! &= ~(0x8000_0000 >>> (block.length & 31))
       const other = formatBlock(block)
-      const ban = all.get(other)
+      const ban = bans().get(other)
       if (ban !== undefined) wider.push(shown(other, ban))
     }
     return wider

@@ -40,6 +40,8 @@ export interface Heartbeat {
   onLayout(listener: (layout: string) => void): void
   /** Sets what `members` shows of this process. It is sent with the next heartbeat, if it has changed. */
   setStatus(status: string): void
+  /** Sets from how many shards this process reads the maps that grow with users, for `members`. */
+  setShards(shards: number): void
   /** Reads the live gateways. Rejects when the store does not answer within a second. */
   members(): Promise<readonly Member[]>
   close(): Promise<void>
@@ -51,6 +53,8 @@ export interface Member {
   readonly id: string
   /** What it set with `setStatus`; undefined if it set nothing. */
   readonly status: string | undefined
+  /** What it set with `setShards`; undefined if it reads no such maps. */
+  readonly shards: number | undefined
   /** True if its version has no such heartbeat: it announces no changes and knows no layout. */
   readonly older: boolean
 }
@@ -115,6 +119,7 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   const announced = new Map<string, number>()
   let announcing: Promise<void> | undefined
   let status = ''
+  let shards = ''
   /** Status that the store has, as far as is known. */
   let written = ''
   let timer: NodeJS.Timeout | undefined
@@ -125,7 +130,7 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     waiting.clear()
     const sent = performance.now()
     const at = Date.now()
-    const said = status
+    const said = shards === '' && status === '' ? '' : `${shards} ${status}`
     try {
       const reply = await askStore(
         TIMEOUT,
@@ -215,6 +220,9 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     setStatus(text) {
       status = text
     },
+    setShards(count) {
+      shards = String(count)
+    },
     members: () => readMembers(store),
     async close() {
       closed = true
@@ -248,7 +256,10 @@ async function readMembers(store: Client): Promise<readonly Member[]> {
     cursor = next
   } while (cursor !== '0')
   const known = new Set(young)
-  return alive.map((id) => ({ id, status: statuses.get(id), older: !known.has(id) }))
+  return alive.map((id) => {
+    const [, shards, said] = /^(\d*) (.*)$/s.exec(statuses.get(id) ?? '') ?? []
+    return { id, status: said || undefined, shards: Number(shards) || undefined, older: !known.has(id) }
+  })
 }
 
 /** How often a gateway says that it answers questions, in ms, and how long it is believed: two may be lost. */

@@ -1,7 +1,9 @@
+import { HEARTBEAT_KEYS } from './heartbeat.js'
 import { type Client, load, run } from './run-script.js'
 
 /** Typed access to the scripts of the maps that every gateway holds whole. The top of each file in lua/ describes it. */
 
+const layout = load('layout')
 const put = load('put')
 const restore = load('restore')
 const sweep = load('sweep')
@@ -94,4 +96,13 @@ export function runTouch(
 ): Promise<number> {
   const args = [String(minute), String(before), ...used]
   return run(client, touch, [map, `${map}:used`], args) as Promise<number>
+}
+
+/**
+ * Writes the layout of the maps that grow with users, unless the store has one of at least as many moves.
+ *
+ * @returns the layout that is there
+ */
+export async function runLayout(client: Client, text: string): Promise<string> {
+  return String(await run(client, layout, [HEARTBEAT_KEYS.layout], [text]))
 }

@@ -180,7 +180,7 @@ t.test('the gateway needs only the rights that docs/limits.md names', { skip }, 
   await redis.client.incr('tier:{assignments}:version')
   while (assignments.get('alice')?.tier !== 'free') await delay(10)
   const keys = createRedisMap(API_KEYS, { store, log: { info() {}, warn: (...line) => lines.push(line) } })
-  const lastUsed = createRedisLastUsed(store, API_KEYS.name)
+  const lastUsed = createRedisLastUsed(store, API_KEYS, { shards: async () => 1 })
   t.teardown(() => keys.close())
   await keys.ready
   const sha256 = '0123456789abcdef'.repeat(4)

@@ -64,6 +64,7 @@ t.test('every script names its keys and arguments on top, and uses no others', a
     'algorithms',
     'announce',
     'heartbeat',
+    'layout',
     'put',
     'restore',
     'settle',

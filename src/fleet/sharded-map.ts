@@ -1,0 +1,199 @@
+import type { LayoutFollower } from './layout.js'
+import { addLookUps } from './look-ups.js'
+import { openSubscriber } from './pubsub.js'
+import type { Entries, MapHistory, MapShape } from './replicated-map.js'
+import { createRedisMap, type RedisMap, type RedisMapOptions } from './replicated-map-redis.js'
+import { byShard, type ShardCount, shardOf, shardsOf } from './shards.js'
+import { readChanges } from './stored-map.js'
+import { createTurns } from './turns.js'
+
+export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'rarer'> {
+  /** Says how many shards the store has. */
+  readonly layout: Pick<LayoutFollower, 'follow' | 'shards'>
+}
+
+/** Shards of one map that look at the store at the same time. Each may be reading all of its values. */
+const AT_ONCE = 4
+/** Factor by which a shard polls more rarely than a map of one shard. */
+const SHARDS_RARER = 4
+/** How long full loads of shards are gathered before listeners hear of them, in ms: a listener may read all values. */
+const GATHER_MS = 50
+
+/** Shards of a map under one layout. */
+interface Opened<V> {
+  readonly count: ShardCount
+  readonly shards: readonly RedisMap<V>[]
+  readonly ready: Promise<unknown>
+}
+
+/**
+ * Keeps a map in as many shards as the layout of the store says, and holds all of it in memory. Each shard is a map of
+ * its own, with its own numbers, log and mark. When the layout changes, the shards of the new one are loaded while
+ * those of the old one stay in force.
+ */
+export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptions): RedisMap<V> {
+  const { store, subscribe = true, layout } = options
+  const own = subscribe && options.subscriber === undefined ? openSubscriber(store) : undefined
+  const subscriber = options.subscriber ?? own
+  const listeners: ((key: string | undefined) => void)[] = []
+  let current: Opened<V> | undefined
+  /** Shards that are being loaded. */
+  let coming: Opened<V> | undefined
+  let telling: NodeJS.Timeout | undefined
+  let closed = false
+  let markReady = () => {}
+  const ready = new Promise<void>((resolve) => {
+    markReady = resolve
+  })
+
+  function open(count: ShardCount): Opened<V> {
+    const turn = createTurns(AT_ONCE)
+    const hear: ((message: string) => void)[] = []
+    const shards = shardsOf(shape, count).map((shard, k) =>
+      createRedisMap(shard, {
+        ...options,
+        turn,
+        rarer: count === 1 ? 1 : SHARDS_RARER,
+        subscriber: {
+          listen(channel, onMessage) {
+            hear[k] = onMessage
+            // They have a channel in common.
+            if (k === 0) subscriber?.listen(channel, deliver)
+          },
+        },
+      }),
+    )
+    function deliver(message: string): void {
+      const key = readChanges(message)?.[0]?.[1]
+      if (key !== undefined) hear[shardOf(key, count)]!(message)
+    }
+    const opened = { count, shards, ready: Promise.all(shards.map((shard) => shard.ready)) }
+    for (const shard of shards) {
+      shard.onChange((key) => {
+        if (opened !== current) return
+        if (key === undefined) tellAll()
+        else for (const listener of listeners) listener(key)
+      })
+    }
+    return opened
+  }
+
+  /** Tells listeners that any value may be different. */
+  function tellAll(): void {
+    telling ??= setTimeout(() => {
+      telling = undefined
+      for (const listener of listeners) listener(undefined)
+    }, GATHER_MS).unref()
+  }
+
+  async function follow(count: ShardCount): Promise<void> {
+    if (closed || coming?.count === count) return void (await coming?.ready)
+    close(coming)
+    coming = undefined
+    if (current?.count === count) return
+    const opened = open(count)
+    coming = opened
+    await opened.ready
+    if (coming !== opened) return
+    const before = current
+    current = opened
+    coming = undefined
+    close(before)
+    for (const listener of listeners) listener(undefined)
+    markReady()
+  }
+
+  function close(opened: Opened<V> | undefined): void {
+    for (const shard of opened?.shards ?? []) void shard.close()
+  }
+
+  const now = () => current?.shards ?? []
+  const loadedShard = (key: string) =>
+    current === undefined ? undefined : current.shards[shardOf(key, current.count)]!
+  /** Returns the shards, of which some may not be loaded yet. Rejects if the store has not said how many there are. */
+  async function opened(): Promise<Opened<V>> {
+    if (current === undefined && coming === undefined) await layout.shards()
+    return (current ?? coming)!
+  }
+  async function shardFor(key: string): Promise<RedisMap<V>> {
+    const { shards, count } = await opened()
+    return shards[shardOf(key, count)]!
+  }
+  function history(): MapHistory {
+    const all = now().map((shard) => shard.history())
+    const since = all.flatMap(({ forgottenAt }) => forgottenAt ?? [])
+    return {
+      what: shape.what,
+      held: all.reduce((sum, { held }) => sum + held, 0),
+      forgottenAt: since.length === 0 ? undefined : Math.min(...since),
+      known: all.every(({ known }) => known),
+      rollbacks: all.reduce((most, { rollbacks }) => Math.max(most, rollbacks), 0),
+      isWhole: all.every(({ isWhole }) => isWhole),
+      lookUps: addLookUps(all.map(({ lookUps }) => lookUps)),
+    }
+  }
+  const forgotten = () => now().filter((shard) => shard.history().forgottenAt !== undefined)
+
+  // Each shard listens to the connection.
+  store.setMaxListeners(0)
+  layout.follow(follow)
+
+  return {
+    get: (key) => loadedShard(key)?.get(key),
+    find: (key) => loadedShard(key)?.find(key),
+    isWhole: () => now().every((shard) => shard.isWhole()),
+    entries: () => joined(now().map((shard) => shard.entries())),
+    onChange: (listener) => void listeners.push(listener),
+    set: async (key, value) => (await shardFor(key)).set(key, value),
+    async setAll(values) {
+      const { shards, count } = await opened()
+      const parts = [...byShard(values, ([key]) => key, count)]
+      await Promise.all(parts.map(([k, some]) => shards[k]!.setAll(some)))
+    },
+    setIf: async (only, key, value) => (await shardFor(key)).setIf(only, key, value),
+    read: async (key) => (await shardFor(key)).read(key),
+    ready,
+    confirmedAt() {
+      let first = Number.POSITIVE_INFINITY
+      for (const shard of now()) first = Math.min(first, shard.confirmedAt())
+      return first === Number.POSITIVE_INFINITY ? 0 : first
+    },
+    history,
+    async look() {
+      await Promise.all((await opened()).shards.map((shard) => shard.look()))
+      return history()
+    },
+    async accept() {
+      for (const shard of forgotten()) await shard.accept()
+    },
+    async restore() {
+      let written: number | undefined
+      for (const shard of forgotten()) {
+        const some = await shard.restore()
+        if (some !== undefined) written = (written ?? 0) + some
+      }
+      return written
+    },
+    async close() {
+      closed = true
+      clearTimeout(telling)
+      close(current)
+      close(coming)
+      own?.close()
+    },
+  }
+}
+
+/** Joins entries that have no key in common. */
+function joined<V>(parts: readonly Entries<V>[]): Entries<V> {
+  if (parts.length === 1) return parts[0]!
+  function* each<T>(of: (part: Entries<V>) => Iterable<T>): Generator<T> {
+    for (const part of parts) yield* of(part)
+  }
+  return {
+    size: parts.reduce((sum, { size }) => sum + size, 0),
+    keys: () => each((part) => part.keys()),
+    values: () => each((part) => part.values()),
+    [Symbol.iterator]: () => each((part) => part),
+  }
+}

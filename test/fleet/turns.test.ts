@@ -1,0 +1,27 @@
+import t from 'tap'
+import { createTurns } from '../../src/fleet/turns.js'
+
+t.test('no more run at the same time, the others in their order, also after a failure', async (t) => {
+  const turn = createTurns(2)
+  const began: number[] = []
+  let running = 0
+  let most = 0
+  const all = Array.from({ length: 7 }, (_, i) =>
+    turn(async () => {
+      began.push(i)
+      most = Math.max(most, ++running)
+      await new Promise((resolve) => setImmediate(resolve))
+      running--
+      if (i % 3 === 0) throw new Error(`${i} failed`)
+      return i
+    }),
+  )
+  const results = await Promise.allSettled(all)
+  t.same(
+    results.map((one) => (one.status === 'fulfilled' ? one.value : (one.reason as Error).message)),
+    ['0 failed', 1, 2, '3 failed', 4, 5, '6 failed'],
+  )
+  t.equal(most, 2)
+  t.same(began, [0, 1, 2, 3, 4, 5, 6])
+  t.equal(await turn(async () => 'later'), 'later')
+})
