@@ -19,26 +19,29 @@
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)
-if ARGV[1] ~= '' then
-  if ARGV[2] == '0' then
-    redis.call('ZREM', KEYS[1], ARGV[1])
-    dead[#dead + 1] = ARGV[1]
-  else
-    redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-    redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
-    redis.call('PEXPIRE', KEYS[2], 3600000)
-    if ARGV[4] ~= '' then
-      redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
-    end
+if ARGV[1] ~= '' and ARGV[2] == '0' then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  dead[#dead + 1] = ARGV[1]
+elseif ARGV[1] ~= '' then
+  redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+  redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  if ARGV[4] ~= '' then
+    redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
     redis.call('PEXPIRE', KEYS[3], 3600000)
+    redis.call('PEXPIRE', KEYS[2], 3600000)
   end
 end
 if #dead > 0 then
   redis.call('ZREM', KEYS[2], unpack(dead))
   redis.call('HDEL', KEYS[3], unpack(dead))
+end
+local members = redis.call('ZCARD', KEYS[2])
+local alive = redis.call('ZCARD', KEYS[1])
+if alive ~= members then
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+  alive = redis.call('ZCARD', KEYS[1])
 end
 local known = redis.call('ZMSCORE', KEYS[4], '#sequence', '#since')
 local sequence = tonumber(known[1] or 0)
@@ -59,8 +62,8 @@ if ARGV[3] ~= '' then
 end
 local layout = redis.call('GET', KEYS[5])
 return {
-  redis.call('ZCARD', KEYS[1]),
-  redis.call('ZCARD', KEYS[2]),
+  alive,
+  members,
   sequence,
   since,
   layout or '',

@@ -69,12 +69,15 @@ export const HEARTBEAT_KEYS = {
 } as const
 
 const KEYS = Object.values(HEARTBEAT_KEYS)
+const CHANGES = HEARTBEAT_KEYS.changes
 
 /** Interval between heartbeats, in ms, evenly spread. A change whose message got lost is in force a little later. */
-const BEAT_MIN = 700
-const BEAT_SPREAD = 150
-/** How long a heartbeat is valid, in ms: three may be lost before a gateway counts as dead. */
-const BELIEVED_FOR = 3500
+const BEAT_MIN = 750
+const BEAT_SPREAD = 100
+/** Which of them say that the gateway lives. The others only ask whether there are announcements, without the script. */
+const FULL_EVERY = 2
+/** How long a heartbeat is valid, in ms: two that say that the gateway lives may be lost before it counts as dead. */
+const BELIEVED_FOR = 5500
 /** How long a heartbeat waits for its answer, in ms. */
 const TIMEOUT = 1000
 /** Age of the latest answer above which the heartbeat does not report every change, in ms. */
@@ -122,10 +125,26 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   let shards = ''
   /** Status that the store has, as far as is known. */
   let written = ''
+  let beats = 0
   let timer: NodeJS.Timeout | undefined
   let closed = false
 
   async function beat(): Promise<void> {
+    const sent = performance.now()
+    const at = Date.now()
+    const before = latest
+    if (before === undefined || waiting.size > 0 || beats++ % FULL_EVERY === 0) return sayAll()
+    try {
+      const [sequence, since] = await askStore(TIMEOUT, store.zmscore(CHANGES, '#sequence', '#since'))
+      if (Number(sequence) !== before.sequence || Number(since) !== before.since) return sayAll()
+      if (!closed) hear({ ...before, names: [] }, sent, at)
+    } catch (error) {
+      latest = undefined
+      throw error
+    }
+  }
+
+  async function sayAll(): Promise<void> {
     const names = [...waiting]
     waiting.clear()
     const sent = performance.now()
@@ -144,10 +163,8 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
       )
       for (const name of names) announced.set(name, sent)
       if (closed) return
-      sentAt = sent
-      answeredAt = at
       written = said
-      hear(reply)
+      hear(reply, sent, at)
     } catch (error) {
       // The store may have lost what it had before it answers again.
       latest = undefined
@@ -157,9 +174,11 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     }
   }
 
-  function hear(reply: HeartbeatReply): void {
+  function hear(reply: HeartbeatReply, sent: number, at: number): void {
     const before = latest
     latest = reply
+    sentAt = sent
+    answeredAt = at
     count = Math.max(1, reply.alive)
     const all = before === undefined || reply.since !== before.since || reply.sequence < before.sequence
     // The store may have forgotten both.
@@ -208,7 +227,7 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
       // Announcements of one turn share a heartbeat.
       announcing ??= Promise.resolve().then(() => {
         announcing = undefined
-        return beat()
+        return sayAll()
       })
       await announcing
     },
