@@ -60,12 +60,18 @@ const RELOAD_EVERY = 300_000
  */
 const RELOAD_EVERY_VALUE = 10
 /**
+ * Time over which gateways spread that load after a lost connection, in ms for each value and gateway: together they
+ * take about a fifth of a Redis core. Below the least it is done at once.
+ */
+const RELOAD_SPREAD = 0.005
+const RELOAD_SPREAD_LEAST = 100
+/**
  * Clock difference between gateways that is tolerated, in ms: a gateway whose clock is ahead removes ended values from
  * the store early.
  */
 const CLOCKS_DIFFER = 600_000
-/** Events of a Cluster client when a server comes, goes or fails. */
-const SERVER_EVENTS = ['+node', '-node', 'node error'] as const
+/** Events of a Cluster client when a server comes, goes or fails, and when it knows the slots again. */
+const SERVER_EVENTS = ['+node', '-node', 'node error', 'refresh'] as const
 /** Interval in ms between two questions to the other gateways for what the store has forgotten. */
 const LEARN_EVERY = 500
 const LEARN_AT_MOST_EVERY = 60_000
@@ -332,7 +338,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const isQuiet = () => isSettled && !numbers.loadAnew && !numbers.awaitsProof()
 
   function onTimer(): void {
-    if (heartbeat?.tellsAll() !== true || !isQuiet() || performance.now() > pollAt) tick()
+    if (heartbeat?.tellsAll() !== true || !isQuiet() || performance.now() > Math.min(pollAt, reloadAt)) tick()
     else {
       held.sweep()
       schedule()
@@ -417,11 +423,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   })
   const onClose = () => {
     losses++
-    numbers.loadAnew = true
+    isSettled = false
     numbers.believe()
   }
   const onReady = () => {
     numbers.believe()
+    const spread = held.size * (heartbeat?.count() ?? 1) * RELOAD_SPREAD
+    if (spread < RELOAD_SPREAD_LEAST) numbers.loadAnew = true
+    else reloadAt = Math.min(reloadAt, performance.now() + Math.random() * spread)
     tick()
   }
   function* texts(): Generator<readonly [string, string]> {

@@ -72,12 +72,12 @@ const KEYS = Object.values(HEARTBEAT_KEYS)
 const CHANGES = HEARTBEAT_KEYS.changes
 
 /** Interval between heartbeats, in ms, evenly spread. A change whose message got lost is in force a little later. */
-const BEAT_MIN = 750
-const BEAT_SPREAD = 100
+const BEAT_MIN = 800
+const BEAT_SPREAD = 80
 /** Which of them say that the gateway lives. The others only ask whether there are announcements, without the script. */
-const FULL_EVERY = 2
+const FULL_EVERY = 3
 /** How long a heartbeat is valid, in ms: two that say that the gateway lives may be lost before it counts as dead. */
-const BELIEVED_FOR = 5500
+const BELIEVED_FOR = 8000
 /** How long a heartbeat waits for its answer, in ms. */
 const TIMEOUT = 1000
 /** Age of the latest answer above which the heartbeat does not report every change, in ms. */

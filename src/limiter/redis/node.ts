@@ -94,6 +94,9 @@ export function createShard(options: ShardOptions): Shard {
   let probeSent: number | undefined
   let handshakeSeen: number | undefined
   let pinged = false
+  let pingedAt = 0
+  /** Number of bytes that had come on the connection of `node` at the latest look. */
+  let readBefore: number | undefined
   const deadAfter = Math.max(DEAD_AFTER, 2 * timeoutMs)
   const link = linkOf(node)
   const events = { onReady: probe, onLost: lost }
@@ -219,26 +222,33 @@ export function createShard(options: ShardOptions): Shard {
   }
 
   /**
-   * Asks the connection of `node` whether it is alive: no probe proves it where decisions take another one, and none is
-   * sent while the server is up. Between the timer and giving it up, the sockets are read: our own event loop may have been
+   * Asks the connection of `node` whether it is alive, if nothing came on it for half the time: no probe proves it where
+   * decisions take another one, and none is sent while the server is up. Between the timer and giving it up, the sockets are read: our own event loop may have been
    * blocked.
    */
   function watch(): void {
     if (!isReady()) return
+    const read = node.stream?.bytesRead
+    const isHeard = read !== undefined && read !== readBefore
+    readBefore = read
     if (pinged) {
+      // Timers are late, or a little early.
+      if (performance.now() - pingedAt < 0.9 * deadAfter) return
       setImmediate(() => {
         if (pinged && !closed) giveUp()
       })
       return
     }
+    if (isHeard) return
     pinged = true
+    pingedAt = performance.now()
     const answered = () => {
       pinged = false
     }
     node.ping().then(answered, answered)
   }
 
-  const watching = own === undefined ? undefined : setInterval(watch, deadAfter).unref()
+  const watching = own === undefined ? undefined : setInterval(watch, deadAfter / 2).unref()
   node.on('ready', probe)
   node.on('close', lost)
   schedule()
