@@ -2,22 +2,22 @@
 export interface SlotRange {
   readonly first: number
   readonly last: number
-  /** Nodes that hold them: the primary, then its replicas. Nodes whose host is unknown are left out. */
+  /** Nodes that hold them: the primary, then its replicas. */
   readonly nodes: readonly { readonly host: string; readonly port: number }[]
 }
 
 /** Number of slots of a Redis Cluster. */
-const SLOTS = 16_384
+export const SLOTS = 16_384
 /** Maximum number of nodes in a Redis Cluster. */
 const MOST_NODES = 1000
 
 /**
- * Reads a reply to CLUSTER SLOTS: `[[first, last, [host, port, …], …], …]`. A node with an unknown host has null or an
- * empty one.
+ * Reads a reply to CLUSTER SLOTS: `[[first, last, [host, port, …], …], …]`.
  *
+ * @param asked host that replied. It is that of a node whose host is null or empty, which means unknown.
  * @returns undefined if it is not a list of slots
  */
-export function readSlots(reply: unknown): readonly SlotRange[] | undefined {
+export function readSlots(reply: unknown, asked: string): readonly SlotRange[] | undefined {
   if (!Array.isArray(reply)) return undefined
   const ranges: SlotRange[] = []
   const known = new Set<string>()
@@ -33,7 +33,7 @@ export function readSlots(reply: unknown): readonly SlotRange[] | undefined {
       const [host, port] = server as readonly unknown[]
       if ((typeof host !== 'string' && host !== null) || !isPort(port)) return undefined
       known.add(`${host}:${port}`)
-      if (host) nodes.push({ host, port })
+      nodes.push({ host: host || asked, port })
     }
     ranges.push({ first, last, nodes })
   }

@@ -1,4 +1,4 @@
-import { readSlots, type SlotRange } from './cluster-slots.js'
+import { readSlots, SLOTS, type SlotRange } from './cluster-slots.js'
 import { nodeConnector, type OnBroken, serverAt } from './connectors.js'
 import { Cluster, type ClusterNode, Redis } from './ioredis.js'
 import { createNodeLink, type NodeLink } from './node-link.js'
@@ -10,6 +10,8 @@ const SLOTS_TIMEOUT = 1000
 /** Shortest time between two questions for the slots because of MOVED, with jitter, in ms. */
 const MOVED_PAUSE = 500
 const MOVED_JITTER = 500
+/** Error of a server that is not in a Cluster. */
+const NO_CLUSTER = /cluster support disabled/
 const NO_SLOTS = 'the reply to CLUSTER SLOTS is not a list of slots'
 /** `connect` of ioredis compares the message. */
 const NO_NODE_ANSWERS = 'Failed to refresh slots cache.'
@@ -140,9 +142,10 @@ export class StoreCluster extends Cluster {
       .map((node) => ({ node, at: Math.random() - (isConnected(node) ? 1 : 0) }))
       .sort((a, b) => a.at - b.at)
     for (const { node } of shuffled) {
-      const server = `${node.options.host}:${node.options.port}`
+      const { host = '127.0.0.1', port = 6379 } = node.options
+      const server = `${host}:${port}`
       try {
-        const ranges = readSlots(await slotsFrom(node))
+        const ranges = await slotsFrom(node, host, port)
         if (this.#isDisconnected()) break
         if (ranges === undefined) {
           this.#onBroken(server, NO_SLOTS)
@@ -219,13 +222,23 @@ function giveUp(node: Redis): void {
   else link.reset()
 }
 
-/** Asks a node for the slots. Rejects if it does not answer in time. */
-function slotsFrom(node: Redis): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('timeout')), SLOTS_TIMEOUT)
-    node
-      .cluster('SLOTS')
-      .then(resolve, reject)
-      .finally(() => clearTimeout(timer))
+/**
+ * Asks a node for the slots. Rejects if it does not answer in time. A server that is not in a Cluster has all slots: so
+ * gateways can be ready for a Cluster before Redis is one.
+ *
+ * @returns undefined if the reply is not a list of slots
+ */
+async function slotsFrom(node: Redis, host: string, port: number) {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('timeout')), SLOTS_TIMEOUT)
   })
+  try {
+    return readSlots(await Promise.race([node.cluster('SLOTS'), late]), host)
+  } catch (error) {
+    if (!NO_CLUSTER.test((error as Error).message)) throw error
+    return [{ first: 0, last: SLOTS - 1, nodes: [{ host, port }] }]
+  } finally {
+    clearTimeout(timer)
+  }
 }

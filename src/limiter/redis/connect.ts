@@ -79,6 +79,8 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
         redisOptions: options,
         // For the reason given at StoreCluster.
         enableOfflineQueue: true,
+        // It would ask one server for CLUSTER INFO. The breaker of each asks its own.
+        enableReadyCheck: false,
         // A lost node is retried and stays in place, so that its own breaker notices when it is back.
         clusterNodeRetryStrategy: retryStrategy,
         clusterRetryStrategy: reconnectDelay,

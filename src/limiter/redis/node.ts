@@ -98,6 +98,7 @@ export function createShard(options: ShardOptions): Shard {
   /** Number of bytes that had come on the connection of `node` at the latest look. */
   let readBefore: number | undefined
   const deadAfter = Math.max(DEAD_AFTER, 2 * timeoutMs)
+  const isCluster = client !== node
   const link = linkOf(node)
   const events = { onReady: probe, onLost: lost }
   link?.watch(events)
@@ -124,7 +125,7 @@ export function createShard(options: ShardOptions): Shard {
 
   function refused(call: ScriptCall, error: Error, onReply: OnReply): void {
     // ioredis learns from it who has the slot, and follows once.
-    if (client !== node && REDIRECTION.test(error.message)) {
+    if (isCluster && REDIRECTION.test(error.message)) {
       through(client, call, onReply)
       return
     }
@@ -175,6 +176,8 @@ export function createShard(options: ShardOptions): Shard {
       ask(settleCall([], 0), () => {})
       ask(takeMixedCall([], 0, 0), () => {})
     }
+    // It runs no script with a key while its Cluster is down, and scripts without one.
+    const refuses = isCluster ? node.cluster('INFO').then(isClusterDown, () => false) : undefined
     // A take of nothing. It proves that scripts run, loads the script if necessary, waits in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and returns the time.
     ask(takeCall([], 0, 0), (error, reply) => {
@@ -193,7 +196,15 @@ export function createShard(options: ShardOptions): Shard {
       // Fast by our clock or by the server's: ours includes the time during which our event loop may have been
       // blocked.
       const least = Math.min(took, Math.abs(serverNow - clockThen))
-      if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)
+      if (recovering && least > SLOW * timeoutMs) return
+      if (refuses === undefined) recover(serverNow, now)
+      else {
+        refuses.then((refuses) => {
+          if (!isConnected()) return
+          if (!refuses) recover(serverNow, now)
+          else if (!closed) onRefusal(new Error('CLUSTERDOWN The cluster is down'))
+        })
+      }
     })
   }
 
@@ -288,6 +299,11 @@ export function createShard(options: ShardOptions): Shard {
       node.off('close', lost)
     },
   }
+}
+
+/** @param info reply to CLUSTER INFO */
+function isClusterDown(info: unknown): boolean {
+  return String(info).includes('cluster_state:fail')
 }
 
 /** Sends a call through ioredis. */

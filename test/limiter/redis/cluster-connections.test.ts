@@ -43,17 +43,19 @@ const asksForSlots = (nodes: readonly ClusterNode[]) =>
 
 t.test('a list of slots is read, and nothing else is', (t) => {
   const node = ['127.0.0.1', 6379, 'id', []]
-  t.same(readSlots([[0, 5, node, [null, 1], ['', 2], ['::1', 3]]]), [
+  t.same(readSlots([[0, 5, node, [null, 1], ['', 2], ['::1', 3]]], 'here'), [
     {
       first: 0,
       last: 5,
       nodes: [
         { host: '127.0.0.1', port: 6379 },
+        { host: 'here', port: 1 },
+        { host: 'here', port: 2 },
         { host: '::1', port: 3 },
       ],
     },
   ])
-  t.same(readSlots([]), [])
+  t.same(readSlots([], 'here'), [])
   for (const wrong of [
     undefined,
     null,
@@ -68,7 +70,7 @@ t.test('a list of slots is read, and nothing else is', (t) => {
     Array.from({ length: 2 }, () => [0, 16_383, node]),
     [[0, 1, ...Array.from({ length: 1001 }, (_, i) => ['h', i])]],
   ]) {
-    t.equal(readSlots(wrong), undefined, JSON.stringify(wrong)?.slice(0, 60))
+    t.equal(readSlots(wrong, 'here'), undefined, JSON.stringify(wrong)?.slice(0, 60))
   }
   t.end()
 })
