@@ -6,19 +6,20 @@ import { dirname, join, relative, sep } from 'node:path'
 import ts from 'typescript'
 import { runCheck, typescriptFiles } from './run-check.mjs'
 
-const BASE = ['errors', 'shares', 'log-throttle', 'net']
+const BASE = ['errors', 'shares', 'log-throttle', 'version', 'net']
 const CONFIG = [...BASE, 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
 const SERVING = [...PARTS, 'telemetry']
 
 /**
- * Rooms that a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `open-admin.ts` and `main.ts` are
+ * Rooms that a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `version.ts`, `open-admin.ts` and `main.ts` are
  * rooms of one file.
  */
 const ROOMS = {
   errors: [],
   shares: [],
   'log-throttle': [],
+  version: [],
   net: [],
   config: BASE,
   credentials: CONFIG,

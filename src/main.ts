@@ -7,6 +7,7 @@ import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
 import { createKeyring } from './fleet/keyring.js'
 import { openStore, type Store } from './fleet/open-store.js'
+import { createOwnStatus } from './fleet/own-status.js'
 import { type Ask, createAnswers } from './fleet/question.js'
 import { buildGateway } from './gateway/app.js'
 import { createOverload } from './gateway/edge/overload.js'
@@ -35,6 +36,7 @@ import { samplingOf } from './telemetry/traces/tracing-settings.js'
 import { openTierSources } from './tier-sources/tier-sources.js'
 import { createGuards } from './upstream/guard/guard.js'
 import { createUpstreams } from './upstream/pool/pool.js'
+import { readVersion } from './version.js'
 
 /** How long a start waits for the store before it serves without it, in ms. */
 const STORE_PATIENCE_MS = 1_000
@@ -54,6 +56,8 @@ export interface GatewayOptions {
 export interface WorkerMember {
   /** Number of the worker from 1, for its log lines. */
   readonly place: number
+  /** Id of the gateway, which all workers share. */
+  readonly gateway: string
   openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): Promise<ConfigSource>
   openStore(settings: Config['store'], log: Log): Store
 }
@@ -171,6 +175,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
     if (member === undefined) logReload(log, event, config.status().changed)
     void tls?.reload(event.snapshot.config.server.tls)
+    status.look()
   }
 
   const keyring = createKeyring({ store: () => store.keys })
@@ -214,8 +219,21 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       ...(keyring.loaded() ? [] : ['API keys are not loaded yet']),
     ],
   }
+  const status = createOwnStatus({
+    gateway: member?.gateway ?? store.fleet.id,
+    worker: member?.place,
+    version: readVersion(),
+    config,
+    draining: parts.draining,
+    degraded: () => store.limiter.state() === 'degraded',
+    faults: parts.faults,
+    maps: store.maps,
+    requests: metrics.requests,
+    ready: store.ready,
+    heartbeat: store.heartbeat,
+  })
   const gateway = buildGateway(parts)
-  const answer = createAnswers(QUESTIONS, parts)
+  const answer = createAnswers(QUESTIONS, { ...parts, status })
   const ask = (async ({ name }, body) => answer(name, body)) as Ask
   joinFleet(store, ask, log)
   const admin =
@@ -236,6 +254,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       : undefined
 
   async function closeParts(): Promise<void> {
+    status.close()
     watchdog.close()
     tokens.close()
     tls?.close()

@@ -2,6 +2,7 @@ import type { Snapshot } from '../config/snapshot/snapshot.js'
 import type { Bans } from '../fleet/bans.js'
 import type { Store } from '../fleet/open-store.js'
 import type { Ask } from '../fleet/question.js'
+import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Shares } from '../shares.js'
 import type { Explained, ExplainQuestion } from '../telemetry/decisions/explained-decision.js'
 import type { Standing, StandingQuestion } from '../telemetry/decisions/standing.js'
@@ -39,6 +40,7 @@ export interface AdminDeps {
 export interface AdminStore
   extends Pick<Store, 'limiter' | 'assignments' | 'amounts' | 'keys' | 'maps' | 'fleet'> {
   readonly bans: Pick<Bans, 'map'>
+  readonly heartbeat?: Pick<Heartbeat, 'members'> | undefined
 }
 
 export interface Readiness {

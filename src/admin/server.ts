@@ -25,6 +25,7 @@ import { banRoutes } from './routes/bans.js'
 import { configRoutes } from './routes/config.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { explainRoutes } from './routes/explain.js'
+import { fleetRoutes, STATUS } from './routes/fleet.js'
 import { importRoutes } from './routes/import.js'
 import { jwksRoutes } from './routes/jwks.js'
 import { keyRoutes } from './routes/keys.js'
@@ -40,7 +41,7 @@ import { usageRoutes } from './routes/usage.js'
 import { SET_UPSTREAM, UPSTREAMS } from './upstream-questions.js'
 
 /** Questions that the routes ask the processes that serve requests. */
-export const QUESTIONS = [UPSTREAMS, SET_UPSTREAM, GUARDS, FAULTS, TOP, DECISION, SEEN] as const
+export const QUESTIONS = [UPSTREAMS, SET_UPSTREAM, GUARDS, FAULTS, STATUS, TOP, DECISION, SEEN] as const
 
 /** Most bytes of a body: the largest that most endpoints need is `{"tier":"…"}`. */
 const BODY_BYTES = 4096
@@ -137,6 +138,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   decisionRoutes(app, deps)
   explainRoutes(app, deps)
   topRoutes(app, deps)
+  fleetRoutes(app, deps)
   overviewRoutes(app, deps)
   pageRoutes(app)
   return app

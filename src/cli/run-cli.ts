@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readVersion } from '../version.js'
 import { type Command, type CommandIo, didYouMean, Refused, RefusedAsIs, WrongUse } from './command.js'
 import { complain, print, printable, table } from './print/terminal.js'
 
@@ -27,6 +27,7 @@ export const COMMANDS: Readonly<Record<string, readonly [summary: string, load: 
     'show the state of the upstreams, drain or restore one',
     () => import('./commands/upstreams.js'),
   ],
+  fleet: ['show the gateways, and which configuration each has', () => import('./commands/fleet.js')],
   top: ['show who is limited now, near a limit, or costs most', () => import('./commands/top.js')],
   audit: ['show what operators have changed: who, when and why', () => import('./commands/audit.js')],
   schema: ['print the JSON schema of the configuration', () => import('./commands/schema.js')],
@@ -49,11 +50,6 @@ ${table(
 
 Exit codes: 0 success, 1 the answer is no (a bad configuration, say), 2 wrong use.`
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
-
 /** Returns true if help is requested before `--`. Arguments behind it are data. */
 function asksForHelp(argv: readonly string[]): boolean {
   const end = argv.indexOf('--')
@@ -72,7 +68,7 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
     return 0
   }
   if (name === '--version' || name === '-v') {
-    print(io, version())
+    print(io, readVersion())
     return 0
   }
   const [, load] = (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined) ?? []

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import { createPresence, type Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
+import { nameOf } from './gateway-status.js'
 import { channelOf, type Subscriber } from './pubsub.js'
 
 /**
@@ -14,6 +15,10 @@ import { channelOf, type Subscriber } from './pubsub.js'
 export interface Fleet {
   /** Name of this gateway for other gateways and for operators: `instance`, or host and process id. */
   readonly node: string
+  /** Id of this gateway: its name, `~`, and a random part. */
+  readonly id: string
+  /** Returns the ids of the gateways that answer questions. Rejects when the store does not answer. */
+  members(): Promise<readonly string[]>
   /**
    * Asks all other gateways. Never rejects: `problem` in the result says why a question could not be asked.
    *
@@ -79,11 +84,17 @@ const DEAF = 'the Redis user may not subscribe to the channels nodes:*'
 const KEY = 'nodes:{fleet}'
 
 /** Fleet of a process whose store is its own memory: it has no other gateways. */
-export const LONE_FLEET: Fleet = {
-  node: nodeName(),
-  ask: async () => ({ answers: [], silent: [], problem: undefined }),
-  answer() {},
-  async close() {},
+export const LONE_FLEET = loneFleet(nodeName())
+
+export function loneFleet(node: string): Fleet {
+  return {
+    node,
+    id: `${node}~`,
+    members: async () => [],
+    ask: async () => ({ answers: [], silent: [], problem: undefined }),
+    answer() {},
+    async close() {},
+  }
 }
 
 /** Returns `host:pid`. One host may run several gateways, and two hosts may use the same process ids. */
@@ -145,9 +156,11 @@ export function createFleet({
       if (performance.now() + LOOK_EVERY > until) throw new Error(store.status === 'ready' ? DEAF : AWAY)
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY))
     }
-    const names = await askStore(until - performance.now(), store.zrangebyscore(KEY, '-inf', '+inf'))
+    const names = await members(until - performance.now())
     return new Set(names.filter((name) => name !== self))
   }
+
+  const members = (timeoutMs: number) => askStore(timeoutMs, store.zrangebyscore(KEY, '-inf', '+inf'))
 
   /** Resolves when all gateways have answered, when an answer is enough, or at the timeout. */
   function collect<A>(
@@ -175,6 +188,8 @@ export function createFleet({
 
   return {
     node,
+    id: self,
+    members: () => members(TIMEOUT),
     async ask<A>(
       kind: string,
       body: unknown,
@@ -209,10 +224,6 @@ export function createFleet({
       await presence?.close()
     },
   }
-}
-
-function nameOf(member: string): string {
-  return member.slice(0, member.lastIndexOf('~') >>> 0)
 }
 
 interface Message {

@@ -7,7 +7,7 @@ import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
 import { BANS, createBans } from './bans.js'
-import { createFleet, type Fleet, LONE_FLEET } from './gateway-rpc.js'
+import { createFleet, type Fleet, LONE_FLEET, loneFleet } from './gateway-rpc.js'
 import { createKeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed, type LastUsed } from './last-used.js'
 import { createLayoutFollower } from './layout.js'
@@ -44,7 +44,7 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
       openMap,
       lastUsed: createMemoryLastUsed(API_KEYS.most),
       audit: createMemoryAuditStream(),
-      fleet: { ...LONE_FLEET, node },
+      fleet: loneFleet(node),
       protocolErrors,
       ready,
       close,

@@ -50,6 +50,8 @@ export interface ReplicatedMap<V> {
 export interface ForgettableMap {
   /** Returns the history as this process knows it. */
   history(): MapHistory
+  /** Unix ms at which the values held here were last known to match the store; 0 if never. */
+  confirmedAt(): number
   /** Returns the history after a look at the store. Rejects when the store is unreachable. */
   look(): Promise<MapHistory>
   /** Decides that what the store has is right, on every gateway from now on. */

@@ -15,6 +15,7 @@ import {
 } from './embed-settings.js'
 import type { Charge, Decision, Levels, LimitUsage } from './limiter.js'
 import { type OpenedCounts, openCounts } from './open-limiter.js'
+import { LIBRARY_STATUS } from './redis/heartbeat.js'
 
 export type {
   Asked,
@@ -90,6 +91,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
   const snapshot = compile(settings, name)
   const service = snapshot.services[0]!
   const opened = openCounts(snapshot.config.store, log, true)
+  opened.heartbeat?.setStatus(LIBRARY_STATUS)
 
   function policyOf(tier: string, tenant: string | undefined) {
     const index = snapshot.tiers.indexOf(tier)

@@ -4,7 +4,7 @@ import type { OtlpOptions } from './export/push.js'
 import type { TextFormat } from './export/text-format.js'
 import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/metric-definitions.js'
 import type { MetricSources } from './metrics/metric-sources.js'
-import { type Traffic, trafficOf } from './metrics/overview.js'
+import { requestsOf, type Traffic, trafficOf } from './metrics/overview.js'
 import { type Reading, readFamilies, readProcess } from './metrics/process-counts.js'
 import { createProcessMetrics } from './metrics/process-metrics.js'
 import { createRecorder, type Recorder } from './metrics/recorder.js'
@@ -31,6 +31,8 @@ export interface Metrics extends Recorder {
   scrape(format?: TextFormat): Promise<string>
   /** Returns the metrics as data, for the process that merges those of several. */
   read(): Promise<Reading>
+  /** Returns the number of requests that have ended. */
+  requests(): number
   /** Returns the requests and their outcomes. */
   traffic(): Traffic
   /** Pushes the last metrics over OTLP, if enabled, and stops. */
@@ -68,6 +70,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.tlsReloads.add(families.tlsReloads.cell(result), 1)
     },
     scrape: exposition.scrape,
+    requests: () => requestsOf(families),
     traffic() {
       refresh()
       return trafficOf(families)

@@ -39,6 +39,7 @@ export async function followConfig(
 ): Promise<FollowedConfig> {
   let snapshot = await compile(first, false)
   let text = first.text
+  let lastError = first.lastError ?? null
   let latest: Promise<void> = Promise.resolve()
 
   async function compile({ text, loadedAt }: GoodConfig, large: boolean): Promise<Snapshot> {
@@ -55,8 +56,12 @@ export async function followConfig(
   async function takeOver(next: Reloaded): Promise<void> {
     const began = performance.now()
     const previous = snapshot
+    lastError = next.lastError ?? null
     if (next.hash !== previous.fingerprint) {
-      const compiled = await compile(next, await namesLongFiles(previous.config))
+      const compiled = await compile(next, await namesLongFiles(previous.config)).catch((error: Error) => {
+        lastError = { at: new Date().toISOString(), messages: error.message.split('\n') }
+        throw error
+      })
       onNext(compiled)
       text = next.text
       snapshot = compiled
@@ -81,7 +86,7 @@ export async function followConfig(
       file,
       hash: snapshot.hash,
       loadedAt: new Date(snapshot.loadedAt).toISOString(),
-      lastError: null,
+      lastError,
       changed: [],
       warnings: [],
     }),

@@ -1,4 +1,4 @@
-import type { ReloadResult, ReloadTrigger } from '../config/load/reload.js'
+import type { ConfigStatus, ReloadResult, ReloadTrigger } from '../config/load/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 
@@ -20,6 +20,8 @@ export interface GoodConfig {
   readonly hash: string
   /** Unix ms. */
   readonly loadedAt: number
+  /** Why the file was rejected since; null if it was not. Missing from a primary of an older version. */
+  readonly lastError?: ConfigStatus['lastError']
 }
 
 export interface Reloaded extends GoodConfig {
@@ -33,6 +35,8 @@ export interface Welcome {
   readonly place: number
   /** Number of workers. */
   readonly workers: number
+  /** Id of the gateway, which all workers share. Missing from a primary of an older version. */
+  readonly gateway?: string
   readonly file: string
   /**
    * Configuration that all workers of this generation have started with: settings that are read only at a start are the

@@ -92,6 +92,7 @@ export async function startPrimary(options: PrimaryOptions) {
         welcome: () => ({
           place,
           workers: count,
+          gateway: store.fleet.id,
           file: configFile,
           started: starting,
           current: good(),
@@ -127,7 +128,7 @@ export async function startPrimary(options: PrimaryOptions) {
 
   function good() {
     const { fingerprint, loadedAt } = config.current()
-    return { text: config.text(), hash: fingerprint, loadedAt }
+    return { text: config.text(), hash: fingerprint, loadedAt, lastError: config.status().lastError }
   }
 
   /** The latest attempt to send the configuration in force to all workers. */

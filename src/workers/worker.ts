@@ -1,4 +1,5 @@
 import cluster from 'node:cluster'
+import { hostname } from 'node:os'
 import { QUESTIONS } from '../admin/server.js'
 import { SET_UPSTREAM } from '../admin/upstream-questions.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
@@ -83,6 +84,7 @@ export async function runWorker(): Promise<never> {
       configFile: file,
       member: {
         place,
+        gateway: welcome.gateway ?? `${hostname()}:${process.ppid}~`,
         async openConfig(env, onReload) {
           const options = { file, env, onReload, onNext: (next: Snapshot) => memory?.know(next) }
           try {

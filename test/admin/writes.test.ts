@@ -68,6 +68,7 @@ const FORGETFUL: ForgettableMap = {
     rollbacks: 1,
     isWhole: true,
   }),
+  confirmedAt: () => 1,
   look: async () => FORGETFUL.history(),
   accept: async () => {},
   restore: async () => 1,

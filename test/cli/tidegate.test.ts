@@ -32,6 +32,7 @@ const LINES: readonly (readonly [name: string, args: string, code: number])[] = 
   ['ban', '203.0.113.0/24', 0],
   ['unban', '192.0.2.7', 0],
   ['upstreams', 'api', 0],
+  ['fleet', '', 0],
   ['top', '--by cost', 0],
   ['audit', '--target nobody', 0],
   ['demo-backend', '--listen x', 2],

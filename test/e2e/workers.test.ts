@@ -6,6 +6,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
+import type { FleetAnswer } from '../../src/admin/routes/fleet.js'
 import { startLoad } from '../support/gateway/load.js'
 import { withPaths } from '../support/gateway/paths.js'
 import { type GatewayProcess, startBackend, startProcess, tally } from '../support/gateway/process.js'
@@ -145,6 +146,11 @@ t.test('two workers act as one gateway', async (t) => {
       workers.map((worker) => worker.hash),
       [hash, hash],
     )
+    const { gateways } = await ask<FleetAnswer>(gateway, '/fleet')
+    t.match(gateways, [
+      { workers: 2, config: { hash, others: [], receipts: [{ hash }, { hash: before.hash }] } },
+    ])
+    t.equal(gateways.length, 1, 'two workers are one gateway')
     for (let i = 0; i < 10; i++, asked++) await get('/more/x')
     t.equal(
       await metric(gateway, 'http_server_request_duration_seconds_count', { http_route: '/more/*' }),

@@ -212,7 +212,7 @@ export function fits(text: string, columns: number | undefined): boolean {
 }
 
 /** Leaves out the columns that are empty except for their head. */
-function withoutEmpty(rows: readonly (readonly string[])[]): (readonly string[])[] {
+export function withoutEmpty(rows: readonly (readonly string[])[]): (readonly string[])[] {
   const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
   return rows.map((row) => row.filter((_, column) => used[column]))
 }

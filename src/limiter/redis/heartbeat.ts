@@ -59,6 +59,9 @@ export interface Member {
   readonly older: boolean
 }
 
+/** Status of a process that only uses the limiter library: it is no gateway. */
+export const LIBRARY_STATUS = 'library'
+
 /** What the heartbeat stores, one slot of a Cluster. */
 export const HEARTBEAT_KEYS = {
   gateways: 'nodes:{gateways}',

@@ -64,6 +64,17 @@ export function trafficOf(families: Families): Traffic {
   }
 }
 
+/** Returns the number of requests that have ended, since the start. */
+export function requestsOf({ serverDuration }: Families): number {
+  const { size, width, figures } = serverDuration.view()
+  const buckets = serverDuration.definition.boundsMs!.length + 1
+  let count = 0
+  for (let series = 0; series < size; series++) {
+    for (let i = 0; i < buckets; i++) count += figures[series * width + i]!
+  }
+  return count
+}
+
 function* seriesOf(family: Family): Iterable<[labels: string[], figures: Float64Array]> {
   const { size, width, figures, labels, definition } = family.view()
   const perSeries = definition.labels.length

@@ -23,6 +23,7 @@ function forgotten(what: string, known = true): TestMap {
   return {
     did,
     history: () => history,
+    confirmedAt: () => NOW,
     look: async () => history,
     async accept() {
       did.push('accept')
@@ -47,7 +48,14 @@ function kept(what: string): TestMap {
     isWhole: true,
   }
   const not = () => Promise.reject(new Error('nobody has asked for it'))
-  return { did: [], history: () => history, look: async () => history, accept: not, restore: not }
+  return {
+    did: [],
+    history: () => history,
+    confirmedAt: () => NOW,
+    look: async () => history,
+    accept: not,
+    restore: not,
+  }
 }
 
 const start = (t: Test, ...maps: ForgettableMap[]) => startAdmin(t, { maps: () => maps })
