@@ -110,6 +110,17 @@ export const DEGRADED_BOARD: Dashboard = {
           queries: { '{{records}}': max(ofNode('tidegate_store_forgotten'), 'records') },
         },
         {
+          kind: 'lines',
+          title: 'Behind changes',
+          text: 'Time since a gateway last knew that it has all changes of tiers, boosts, bans and API keys. About a second is usual. While the store is away it grows on every gateway; on one gateway alone, a ban or a revoked key may not hold there.',
+          unit: 's',
+          width: 24,
+          nothing: 'no Redis',
+          queries: {
+            '{{instance}} {{records}}': max(ofNode('tidegate_changes_lag_seconds'), 'instance, records'),
+          },
+        },
+        {
           kind: 'stacked',
           title: 'Records looked up in the store',
           text: 'With more than 500,000 tier assignments or API keys a gateway looks up the consumers that it has not seen lately. failed: the store did not answer, and a consumer got the tier that comes next. refused: too many at once, which is a flood of strangers.',

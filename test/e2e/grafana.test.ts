@@ -70,6 +70,7 @@ ${more}`
 const QUIET = [
   'TidegateAbsent',
   'TidegateCertificateRejected',
+  'TidegateChangesLag',
   'TidegateConfigDiffers',
   'TidegateConnectionsRejected',
   'TidegateDown',

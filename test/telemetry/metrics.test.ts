@@ -2,6 +2,7 @@
 // Tests src/telemetry/metrics/{define-metric,metric-sources,process-metrics}.ts
 import t from 'tap'
 import type { Limit } from '../../src/config/snapshot/limit.js'
+import type { MapHistory } from '../../src/fleet/replicated-map.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
 import type { RequestRecord } from '../../src/telemetry/record/record.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
@@ -22,6 +23,20 @@ function metricsOf(changes: Partial<MetricsOptions> = {}): Metrics {
     ...changes,
   })
 }
+
+t.test('the lag behind changes counts from the latest confirmation, or from the start', async (t) => {
+  const history = (what: string) => () => ({ what }) as MapHistory
+  const metrics = metricsOf({
+    maps: () => [
+      { history: history('bans'), confirmedAt: () => Date.now() + 5000 },
+      { history: history('API keys'), confirmedAt: () => 0 },
+    ],
+  })
+  const text = await metrics.scrape()
+  t.equal(sampleOf(text, 'tidegate_changes_lag_seconds', { records: 'bans' }), 0, 'a clock that was set back')
+  const lag = sampleOf(text, 'tidegate_changes_lag_seconds', { records: 'API keys' })!
+  t.ok(lag > 0 && lag <= performance.now() / 1000 + 1, String(lag))
+})
 
 t.test('the state of breakers, concurrency limits and overload is read at each scrape', async (t) => {
   const retries = { succeeded: 3, failed: 2, no_budget: 1 }

@@ -38,6 +38,19 @@ export const GATEWAY_METRICS = {
       }
     }),
   }),
+  changesLag: gauge('tidegate.changes.lag', 'tidegate_changes_lag_seconds', {
+    unit: 's',
+    help: 'Time since the process last knew that its copy of these records was what the store has, by kind of record.',
+    labels: ['records'],
+    across: 'max',
+    read: from('maps', (maps, set) => {
+      const now = Date.now()
+      for (const map of maps) {
+        const confirmed = Math.max(map.confirmedAt(), performance.timeOrigin)
+        set(Math.max(0, now - confirmed) / 1000, map.history().what)
+      }
+    }),
+  }),
   storeWhole: gauge('tidegate.store.whole', 'tidegate_store_whole', {
     help: '1 while the process holds all of these records, 0 while it looks up those that it has not seen lately.',
     labels: ['records'],

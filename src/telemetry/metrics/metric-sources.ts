@@ -1,5 +1,5 @@
 import type { IssuerReading } from '../../credentials/tokens.js'
-import type { MapHistory } from '../../fleet/replicated-map.js'
+import type { ForgettableMap } from '../../fleet/replicated-map.js'
 import type { Share } from '../../shares.js'
 import type { SourceState } from '../../tier-sources/tier-source.js'
 import type { GuardState } from '../../upstream/guard/guard.js'
@@ -16,7 +16,7 @@ export interface MetricSources {
   /** Returns the connections that were closed because the store broke the protocol. */
   readonly storeProtocolErrors?: () => number
   /** Returns the maps that the store keeps for all gateways. */
-  readonly maps?: () => Iterable<{ history(): MapHistory }>
+  readonly maps?: () => Iterable<Pick<ForgettableMap, 'history' | 'confirmedAt'>>
   readonly upstreams: () => Iterable<UpstreamReading>
   readonly waiting?: () => Iterable<readonly [service: string, count: number]>
   readonly logLinesDropped: () => number
