@@ -10,6 +10,9 @@ export type ShardCount = 1 | 64
 
 export const SPLIT: ShardCount = 64
 
+/** Part of a shape that tells its shards apart. */
+export type ShardedShape = Pick<MapShape<unknown>, 'name' | 'what' | 'most' | 'mostSplit'>
+
 /** Returns the shard that holds a key: 0 to `count` - 1. It is FNV-1a over the UTF-16 code units of the key. */
 export function shardOf(key: string, count: ShardCount): number {
   if (count === 1) return 0
@@ -40,7 +43,7 @@ export function byShard<T>(
  * `tier:{assignments}` is `tier:{assignments:5}`, so that its keys share a slot. All shards publish on one channel:
  * readers find the shard by the key of the change.
  */
-export function shardsOf<V>(shape: MapShape<V>, count: ShardCount): readonly MapShape<V>[] {
+export function shardsOf<S extends ShardedShape>(shape: S, count: ShardCount): readonly S[] {
   if (count === 1) return [shape]
   const { name, mostSplit = shape.most } = shape
   const share = mostSplit / count

@@ -145,7 +145,7 @@ export function createStoredMap<V>(
  * Parses a mark. Returns the initial mark for anything that is not one of ours: any client with access to the store may
  * write.
  */
-function readMark(text: string | null): Mark {
+export function readMark(text: string | null): Mark {
   const [, state, at] = /^(open|decided) (\d{1,15})$/.exec(text ?? '') ?? []
   return state === undefined
     ? { state: 'decided', at: -1 }
