@@ -41,6 +41,7 @@ export interface AdminStore
   extends Pick<Store, 'limiter' | 'assignments' | 'amounts' | 'keys' | 'maps' | 'fleet'> {
   readonly bans: Pick<Bans, 'map'>
   readonly heartbeat?: Pick<Heartbeat, 'members'> | undefined
+  readonly shards?: Store['shards']
 }
 
 export interface Readiness {

@@ -50,7 +50,7 @@ export async function storedLayout(store: Client): Promise<Layout> {
  *
  * A move that was interrupted is finished by another one to the same number, and undone by one to the other number.
  *
- * @throws MapRefusal if it cannot be done now; nothing has changed then
+ * @throws MapRefusal with a message for an operator if it cannot be done
  */
 export async function moveShards(target: ShardCount, options: MoveOptions): Promise<Moved> {
   const { store, heartbeat, shapes, patienceMs = PATIENCE } = options
@@ -68,7 +68,7 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
 
   /** Rejects if another process has taken over. */
   async function keepLock(): Promise<void> {
-    if ((await ask(store.get(LOCK))) !== self) throw new Error('another operator has taken over')
+    if ((await ask(store.get(LOCK))) !== self) throw new MapRefusal('another operator has taken over')
     await ask(store.set(LOCK, self, 'PX', LOCKED_FOR))
   }
 
@@ -80,7 +80,7 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
     await keepLock()
     const layout: Layout = { moves: moves + 1, shards, other }
     const text = layoutText(layout)
-    if ((await ask(runLayout(store, text))) !== text) throw new Error('another operator has taken over')
+    if ((await ask(runLayout(store, text))) !== text) throw new MapRefusal('another operator has taken over')
     // The gateways look at the layout when something is announced.
     await heartbeat.announce('layout').catch(() => {})
     return layout
@@ -176,7 +176,7 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
 
   async function write(name: string, version: string, values: readonly StoredValue[]): Promise<void> {
     if (!(await ask(runRestore(store, name, version, version, values))))
-      throw new Error('another operator has taken over')
+      throw new MapRefusal('another operator has taken over')
   }
 
   const countIn = async (shape: ShardedShape, count: ShardCount) => {
@@ -198,7 +198,7 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
       for (const shard of from) await copy(shape, shard, versionText({ number, state: 'moved' }))
       copied[shape.what] = await countIn(shape, target)
       if (copied[shape.what]! < (await countIn(shape, source)))
-        throw new Error(`some ${shape.what} are missing in the copy`)
+        throw new MapRefusal(`some ${shape.what} are missing in the copy; run the command again`)
     }
     await keepLock()
     await forShards(target, (shard) => setVersion(shard, ({ number }) => ({ number, state: 'frozen' })))
@@ -221,7 +221,9 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
       since = performance.now()
       if (since < deadline) continue
       const ids = others.map(({ id }) => id).join(', ')
-      throw new Error(`these gateways do not read from the other shards yet: ${ids}; run the command again`)
+      throw new MapRefusal(
+        `these gateways do not read from the other shards yet: ${ids}; run the command again`,
+      )
     }
   }
 

@@ -10,12 +10,14 @@ import { BANS, createBans } from './bans.js'
 import { createFleet, type Fleet, LONE_FLEET, loneFleet } from './gateway-rpc.js'
 import { createKeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed, type LastUsed } from './last-used.js'
-import { createLayoutFollower } from './layout.js'
+import { createLayoutFollower, type Layout } from './layout.js'
+import { type Moved, moveShards, storedLayout } from './move-shards.js'
 import { AMOUNTS, createAmounts } from './overrides.js'
 import { openSubscriber } from './pubsub.js'
 import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
 import { createRedisMap } from './replicated-map-redis.js'
 import { createShardedMap } from './sharded-map.js'
+import type { ShardCount, ShardedShape } from './shards.js'
 
 /** Opens a map of a store. Call it once for each shape. */
 type OpenMap = <V>(shape: MapShape<V>) => ReplicatedMap<V>
@@ -32,6 +34,16 @@ export interface Role {
   readonly node?: string | undefined
   /** Opens the maps if there is no Redis. Default: in the memory of this process. */
   readonly openMap?: OpenMap | undefined
+}
+
+/** Maps that grow with users. */
+const SHARDED: readonly ShardedShape[] = [ASSIGNMENTS, AMOUNTS, API_KEYS]
+
+/** Number of shards that the store has, and the way to another one. */
+export interface Shards {
+  /** Reads the layout. Rejects if the store does not answer. */
+  layout(): Promise<Layout>
+  move(target: ShardCount): Promise<Moved>
 }
 
 /** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
@@ -71,6 +83,10 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
     audit: createRedisAuditStream(redis),
     fleet,
     heartbeat,
+    shards: {
+      layout: () => storedLayout(redis),
+      move: (target) => moveShards(target, { store: redis, heartbeat, shapes: SHARDED }),
+    },
     protocolErrors,
     ready,
     async close() {
@@ -90,6 +106,7 @@ interface StoreParts {
   readonly maps?: () => readonly ForgettableMap[]
   readonly fleet?: Fleet
   readonly heartbeat?: Heartbeat | undefined
+  readonly shards?: Shards | undefined
   readonly protocolErrors?: () => number
   readonly ready?: Promise<void>
   readonly close?: () => Promise<void>
@@ -139,6 +156,8 @@ export function createStore(parts: StoreParts) {
     fleet,
     /** Undefined if the store is the memory of this process. */
     heartbeat: parts.heartbeat,
+    /** Undefined if the store is the memory of this process. */
+    shards: parts.shards,
     /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
     ready,
     async close(): Promise<void> {

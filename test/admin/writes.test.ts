@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import type { Shards } from '../../src/fleet/open-store.js'
 import type { ForgettableMap } from '../../src/fleet/replicated-map.js'
 import type { UpstreamState } from '../../src/upstream/pool/state.js'
 import { accessOf, EXAMPLE, startAdmin } from '../support/gateway/admin.js'
@@ -47,6 +48,8 @@ const WRITES: Readonly<Record<string, Example>> = {
   },
   'POST /store/accept': { path: '/store/accept', action: 'store.accept' },
   'POST /store/restore': { path: '/store/restore', action: 'store.restore' },
+  'POST /store/split': { path: '/store/split', action: 'store.split' },
+  'POST /store/join': { path: '/store/join', action: 'store.join' },
   'PUT /bans/:block': { path: BLOCK, body: { for: '1h' }, action: 'ban.set' },
   'DELETE /bans/:block': { path: BLOCK, action: 'ban.remove' },
   'POST /keys': { path: '/keys', body: { consumer: 'alice' }, action: 'key.create' },
@@ -72,6 +75,10 @@ const FORGETFUL: ForgettableMap = {
   look: async () => FORGETFUL.history(),
   accept: async () => {},
   restore: async () => 1,
+}
+const SHARDS: Shards = {
+  layout: async () => ({ moves: 0, shards: 1, other: undefined }),
+  move: async (shards) => ({ shards, moved: true, copied: {} }),
 }
 /** POST endpoints that change nothing. */
 const QUESTIONS = ['POST /explain']
@@ -105,7 +112,13 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<ty
     status: () => ({}),
     reload: () => Promise.resolve({ result: 'unchanged' as const }),
   }
-  const admin = await startAdmin(t, { parts: { upstreams }, config, maps: () => [FORGETFUL], ...changes })
+  const admin = await startAdmin(t, {
+    parts: { upstreams },
+    config,
+    maps: () => [FORGETFUL],
+    shards: SHARDS,
+    ...changes,
+  })
   const routes = routesOf(admin.app)
   const entries = async () => {
     const lines = await admin.deps.audit.stream().read({ since: 0, count: 1000 })

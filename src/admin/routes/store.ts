@@ -1,5 +1,6 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ForgettableMap, MapHistory } from '../../fleet/replicated-map.js'
+import { SPLIT } from '../../fleet/shards.js'
 import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
 import { withStore } from '../store-down.js'
@@ -10,6 +11,12 @@ export type ShownRecords = Readonly<ReturnType<typeof show>>
 
 export interface ShownStore {
   readonly records: readonly ShownRecords[]
+  /** Number of shards of each map that grows with users; left out without Redis. */
+  readonly shards?: number
+  /** True while the records are moved to another number of shards, or after that was interrupted. */
+  readonly moving?: boolean
+  /** After a move: number of records that were copied, by their name. */
+  readonly copied?: Readonly<Record<string, number>>
 }
 
 /** Adds the routes that show whether the store has lost records, and that decide which ones are valid then. */
@@ -25,9 +32,13 @@ export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' 
     )
   }
 
-  const shown = async (): Promise<ShownStore> => ({
-    records: (await look()).map(([, history]) => show(history)),
-  })
+  const shown = async (): Promise<ShownStore> => {
+    const records = (await look()).map(([, history]) => show(history))
+    const layout = await deps.store().shards?.layout()
+    return layout === undefined
+      ? { records }
+      : { records, shards: layout.shards, moving: layout.other !== undefined }
+  }
 
   const decide = (
     what: 'accept' | 'restore',
@@ -54,6 +65,29 @@ export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' 
       await done(before, values)
       return shown()
     })
+
+  const move = (action: 'split' | 'join', request: FastifyRequest) =>
+    withStore(deps.log, `${action} the store`, async () => {
+      const { shards } = deps.store()
+      if (shards === undefined)
+        return refuse('unprocessable', 'The gateway has no Redis, so there is nothing to split or join.')
+      const before = await shards.layout()
+      const { moved, copied, ...after } = await shards.move(action === 'split' ? SPLIT : 1)
+      if (moved) {
+        const is = { shards: before.shards }
+        await deps.audit.record(request, {
+          action: `store.${action}`,
+          target: 'store',
+          before: is,
+          after: { ...after, copied },
+        })
+      }
+      return { ...(await shown()), copied }
+    })
+
+  app.post('/store/split', (request) => move('split', request))
+
+  app.post('/store/join', (request) => move('join', request))
 
   app.get('/store', () => withStore(deps.log, 'look into the store', shown))
 

@@ -244,6 +244,8 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     },
     setShards(count) {
       shards = String(count)
+      // Somebody may wait for it: the next heartbeat says it.
+      beats = 0
     },
     members: () => readMembers(store),
     async close() {

@@ -1,5 +1,7 @@
 import t, { type Test } from 'tap'
-import type { ForgettableMap, MapHistory } from '../../../src/fleet/replicated-map.js'
+import type { Layout } from '../../../src/fleet/layout.js'
+import type { Shards } from '../../../src/fleet/open-store.js'
+import { type ForgettableMap, type MapHistory, MapRefusal } from '../../../src/fleet/replicated-map.js'
 import { accessOf, NOW, startAdmin } from '../../support/gateway/admin.js'
 
 interface TestMap extends ForgettableMap {
@@ -120,6 +122,55 @@ t.test('records that no gateway knows are not restored, and the response says so
   t.match(partly.json.records, [{ state: 'lost' }, { state: 'kept' }])
 })
 
+t.test('POST /store/split and /store/join move the records, once, and are recorded', async (t) => {
+  let layout: Layout = { moves: 0, shards: 1, other: undefined }
+  const asked: number[] = []
+  const shards: Shards = {
+    layout: async () => layout,
+    async move(target) {
+      asked.push(target)
+      const moved = layout.shards !== target
+      layout = { moves: layout.moves + 3, shards: target, other: undefined }
+      return { shards: target, moved, copied: moved ? { 'tier assignments': 5 } : {} }
+    },
+  }
+  const { call } = await startAdmin(t, { maps: () => [kept('bans')], shards })
+  t.match((await call('GET', '/store')).json, { shards: 1, moving: false })
+  const split = await call('POST', '/store/split')
+  t.match(split, { status: 200, json: { shards: 64, moving: false, copied: { 'tier assignments': 5 } } })
+  t.match(await call('POST', '/store/split'), { status: 200, json: { shards: 64, copied: {} } })
+  t.equal((await call('POST', '/store/join')).json.shards, 1)
+  t.same(asked, [64, 64, 1])
+  const { json: audit } = await call('GET', '/audit')
+  t.match(audit.entries, [
+    { action: 'store.join' },
+    {
+      action: 'store.split',
+      target: 'store',
+      before: { shards: 1 },
+      after: { shards: 64, copied: { 'tier assignments': 5 } },
+    },
+  ])
+  layout = { moves: 9, shards: 1, other: 64 }
+  t.match((await call('GET', '/store')).json, { shards: 1, moving: true })
+})
+
+t.test('a move that cannot be done says why', async (t) => {
+  const reason = new MapRefusal('another operator is doing that; if not, try again in 30 s')
+  const shards: Shards = {
+    layout: async () => ({ moves: 0, shards: 1, other: undefined }),
+    move: () => Promise.reject(reason),
+  }
+  t.match(await (await startAdmin(t, { shards })).call('POST', '/store/split'), {
+    status: 422,
+    json: { detail: 'Could not split the store: another operator is doing that; if not, try again in 30 s.' },
+  })
+  t.match(await (await startAdmin(t)).call('POST', '/store/join'), {
+    status: 422,
+    json: { detail: 'The gateway has no Redis, so there is nothing to split or join.' },
+  })
+})
+
 t.test('both take an operator, and a store', async (t) => {
   const access = accessOf({
     tokens: [
@@ -133,7 +184,7 @@ t.test('both take an operator, and a store', async (t) => {
   const { call } = await startAdmin(t, { maps: () => [forgotten('API keys')], access })
   const headers = { authorization: 'Bearer secret' }
   t.equal((await call('GET', '/store', { headers })).status, 200)
-  for (const action of ['accept', 'restore']) {
+  for (const action of ['accept', 'restore', 'split', 'join']) {
     t.match(await call('POST', `/store/${action}`, { headers }), {
       status: 403,
       json: { detail: /role operator/ },

@@ -40,6 +40,7 @@ server: { shutdown_delay: 0 }
   t.strictSame(await tidegate(['store', 'forget', ...admin]), {
     code: 2,
     stdout: '',
-    stderr: 'tidegate store: ACTION is accept or restore, not "forget"; see: tidegate store --help\n',
+    stderr:
+      'tidegate store: ACTION is accept, restore, split or join, not "forget"; see: tidegate store --help\n',
   })
 })
