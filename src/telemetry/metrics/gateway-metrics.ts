@@ -1,4 +1,7 @@
+import type { LookUpCounts } from '../../fleet/look-ups.js'
 import { counter, from, gauge, setAll } from './define-metric.js'
+
+const NO_LOOK_UPS: LookUpCounts = { found: 0, none: 0, failed: 0, refused: 0 }
 
 /** Metrics of the gateway itself: store, connections, configuration, workers, and what telemetry loses. */
 export const GATEWAY_METRICS = {
@@ -64,8 +67,9 @@ export const GATEWAY_METRICS = {
     help: 'Records looked up in the store because the process did not hold them, by result. failed: the store did not answer. refused: there were too many at once.',
     labels: ['records', 'result'],
     read: from('maps', (maps, set) => {
-      for (const { what, lookUps } of maps.map((map) => map.history()))
-        if (lookUps) setAll(set, lookUps, what)
+      // Starts at 0, so that the first event is an increase.
+      for (const { what, lookUps = NO_LOOK_UPS } of maps.map((map) => map.history()))
+        setAll(set, { ...lookUps }, what)
     }),
   }),
   overload: gauge('tidegate.overload', 'tidegate_overload', {
