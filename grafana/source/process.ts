@@ -25,10 +25,12 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'stat',
           title: 'Configurations in force',
-          text: 'More than 1 for longer than a rollout takes: a gateway did not get the new file, or rejected it. "Configuration" below says which.',
+          text: 'The most in one group of gateways. More than 1 for longer than a rollout takes: a gateway did not get the new file, or rejected it. "Configuration" below says which.',
           thresholds: { orange: 2 },
           nothing: 'none',
-          queries: { hashes: `count(count by (hash) (${ofNode('tidegate_config_info')}))` },
+          queries: {
+            hashes: `max(count by (group) (count by (group, hash) (${ofNode('tidegate_config_info')})))`,
+          },
         },
         {
           kind: 'stat',
@@ -158,10 +160,10 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'table',
           title: 'Configuration',
-          text: 'Which configuration each gateway runs. `GET /config` of one that differs says why.',
+          text: 'Which configuration each gateway runs. `tidegate fleet` says why one differs.',
           unit: 's',
           queries: {
-            'in force for': `time() - ${ofNode('tidegate_config_loaded_timestamp_seconds')} + on (job, instance) group_left (hash) 0 * ${ofNode('tidegate_config_info')}`,
+            'in force for': `time() - ${ofNode('tidegate_config_loaded_timestamp_seconds')} + on (job, instance) group_left (hash, group) 0 * ${ofNode('tidegate_config_info')}`,
           },
         },
         {

@@ -74,7 +74,7 @@ export const STATUS: Question<{ readonly status: Pick<OwnStatus, 'read'> }, null
 const GOOD_FOR = 250
 const MOST_GATEWAYS = 1000
 const MOST_NAMES = 100
-const AWAY = 'the store is out of reach'
+const UNREAD = 'the gateways could not be read from the store'
 
 /** Adds the route that shows all gateways on the store. */
 export function fleetRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' | 'ask'>): void {
@@ -92,7 +92,7 @@ async function readFleet({ fleet, heartbeat }: AdminStore, ask: Ask): Promise<Fl
   const asked = ask(STATUS, null)
   let problem: string | null = null
   const [members, ids] = await Promise.all([heartbeat?.members() ?? [], fleet.members()]).catch(() => {
-    problem = AWAY
+    problem = UNREAD
     return [[], []] as const
   })
   const own = (await asked) ?? []

@@ -94,7 +94,9 @@ const REPEATS = 6
 const ANNOUNCED_FOR = 1000
 /** Longest wait when leaving, in ms: a store that hangs must not keep a gateway from stopping. */
 const LEAVE_TIMEOUT = 500
-const PAGE = 1000
+const PAGE = 500
+/** Most live processes: any client with access to the store may write names. */
+const MOST_MEMBERS = 10_000
 
 export interface HeartbeatOptions {
   /** True (the default) if this process decides on requests, and so is one of the gateways that are counted. */
@@ -268,22 +270,25 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
 async function readMembers(store: Client): Promise<readonly Member[]> {
   const { gateways, members, status } = HEARTBEAT_KEYS
   const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
-  const [alive, young] = await Promise.all([
-    ask(store.zrangebyscore(gateways, '-inf', '+inf')),
-    ask(store.zrangebyscore(members, '-inf', '+inf')),
-  ])
-  const statuses = new Map<string, string>()
-  let cursor = '0'
-  do {
-    const [next, pairs]: [string, string[]] = await ask(store.hscan(status, cursor, 'COUNT', PAGE))
-    for (let i = 0; i + 1 < pairs.length; i += 2) statuses.set(pairs[i]!, pairs[i + 1]!)
-    cursor = next
-  } while (cursor !== '0')
+  const listed = (key: string) => ask(store.zrangebyscore(key, '-inf', '+inf', 'LIMIT', 0, MOST_MEMBERS + 1))
+  const [alive, young] = await Promise.all([listed(gateways), listed(members)])
+  if (alive.length > MOST_MEMBERS) throw new Error('the store lists too many gateways')
   const known = new Set(young)
-  return alive.map((id) => {
-    const [, shards, said] = /^(\d*) (.*)$/s.exec(statuses.get(id) ?? '') ?? []
-    return { id, status: said || undefined, shards: Number(shards) || undefined, older: !known.has(id) }
-  })
+  const found: Member[] = []
+  for (let i = 0; i < alive.length; i += PAGE) {
+    const ids = alive.slice(i, i + PAGE)
+    const statuses = await ask(store.hmget(status, ...ids))
+    ids.forEach((id, k) => {
+      const [, shards, said] = /^(\d*) (.*)$/s.exec(statuses[k] ?? '') ?? []
+      found.push({
+        id,
+        status: said || undefined,
+        shards: Number(shards) || undefined,
+        older: !known.has(id),
+      })
+    })
+  }
+  return found
 }
 
 /** How often a gateway says that it answers questions, in ms, and how long it is believed: two may be lost. */

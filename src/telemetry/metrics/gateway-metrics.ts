@@ -129,8 +129,8 @@ export const GATEWAY_METRICS = {
     across: 'primary',
   }),
   configInfo: gauge('tidegate.config.info', 'tidegate_config_info', {
-    help: '1, with the hash of the configuration in force.',
-    labels: ['hash'],
+    help: '1, with the hash of the configuration in force, and the group of the gateway if it has one.',
+    labels: ['hash', 'group'],
     across: 'primary',
   }),
   configLoaded: gauge('tidegate.config.loaded_timestamp', 'tidegate_config_loaded_timestamp_seconds', {

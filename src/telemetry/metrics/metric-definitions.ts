@@ -39,10 +39,10 @@ export function readMetrics(families: Families, sources: Partial<MetricSources>)
  * Updates the metrics of the configuration: which one is in force, since when, and whether the last reading of the file
  * was valid.
  */
-export function showConfig(families: Families, { hash, loadedAt }: Snapshot, good = true): void {
+export function showConfig(families: Families, { hash, loadedAt, config }: Snapshot, good = true): void {
   families.configGood.set(good ? 1 : 0)
   families.configInfo.clear()
-  families.configInfo.set(1, hash)
+  families.configInfo.set(1, hash, config.group ?? '')
   families.configLoaded.set(loadedAt / 1000)
 }
 

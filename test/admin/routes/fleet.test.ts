@@ -113,6 +113,6 @@ t.test('while the store is away, GET /fleet shows this gateway and says so', asy
   const { call } = await startAdmin(t, { heartbeat, parts: { status: read({ ...OWN, degraded: true }) } })
   t.match((await call('GET', '/fleet')).json, {
     gateways: [{ name: 'gw-1', state: 'degraded' }],
-    problem: 'the store is out of reach',
+    problem: 'the gateways could not be read from the store',
   })
 })

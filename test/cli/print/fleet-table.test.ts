@@ -105,9 +105,9 @@ t.test('what is not in the table is below it', async (t) => {
     left_out: 3,
     unknown: { processes: 2, names: ['old-1:7', 'old-2:7'] },
     libraries: 1,
-    problem: 'the store is out of reach',
+    problem: 'the gateways could not be read from the store',
   }
-  const below = `This gateway only: the store is out of reach.
+  const below = `This gateway only: the gateways could not be read from the store.
 And 3 gateways more.
 2 processes without a status, of an older version or just starting: old-1:7, old-2:7.
 1 process with the limiter library.`

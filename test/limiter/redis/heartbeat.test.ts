@@ -206,3 +206,13 @@ t.test('a list of its own is written again when the store has forgotten it', asy
   await presence.close()
   t.same(await listed(), [])
 })
+
+t.test('a list of far too many gateways is not read', async (t) => {
+  const redis = await startRedis(t)
+  const heartbeat = open(t, redis.url)
+  await answered(heartbeat)
+  const later = Date.now() + 60_000
+  const many = Array.from({ length: 10_001 }, (_, i) => [later, `x${i}`]).flat()
+  await redis.client.zadd(HEARTBEAT_KEYS.gateways, ...(many as [number, string]))
+  await t.rejects(heartbeat.members(), /too many gateways/)
+})
