@@ -54,6 +54,19 @@ t.test('an unchanged reload is reported, too, as SIGHUP reopens the access log',
   )
 })
 
+t.test('a worker knows why the primary, or it itself, rejected a configuration', async (t) => {
+  const { config } = await follow()
+  t.equal(config.status().lastError, null)
+  const lastError = { at: '2026-11-25T12:00:00.000Z', messages: ['tidegate.yaml:1:1: no'] }
+  await config.follow({ ...good('1/s'), lastError, trigger: 'file', result: 'rejected' })
+  t.strictSame(config.status().lastError, lastError)
+  await config.follow({ ...good('1/s'), lastError: null, trigger: 'file', result: 'unchanged' })
+  t.equal(config.status().lastError, null)
+  const bad = { text: 'tires: []', hash: 'another', loadedAt: 2000 }
+  await t.rejects(config.follow({ ...bad, trigger: 'file', result: 'applied' }))
+  t.match(config.status().lastError, { messages: [/unknown key "tires"/] })
+})
+
 t.test('a configuration that this worker refuses changes nothing', async (t) => {
   const { config, events } = await follow()
   const before = config.current()

@@ -4,7 +4,13 @@ import { formatDuration, parseDuration } from '../../config/values/quantities.js
 import type { Control } from '../client/admin-client.js'
 import { type CommandIo, checkTime, Refused, WrongUse } from '../command.js'
 import { adminCommand, type Result } from '../define-command.js'
-import { describeFleet, describeMissing, describeReceipts, type Missing } from '../print/fleet-table.js'
+import {
+  describeFleet,
+  describeMissing,
+  describeReceipts,
+  type Missing,
+  processesText,
+} from '../print/fleet-table.js'
 import { complain, counted, page, printable } from '../print/terminal.js'
 
 const TIMEOUT = '1m'
@@ -93,12 +99,13 @@ function progressOf(
   }
 }
 
-function progressText({ gateways, missing, problem }: Progress, { hash, group }: Wanted): string {
+function progressText({ gateways, missing, unknown, problem }: Progress, { hash, group }: Wanted): string {
   if (problem !== null) return problem
   const which = group === undefined ? '' : ` of ${group}`
   if (gateways === 0) return `no gateway${which} is alive`
   const total = counted(gateways, 'gateway')
-  return `${gateways - missing.length} of ${total}${which} ${gateways === 1 ? 'has' : 'have'} ${hash}`
+  const others = unknown.processes === 0 ? '' : `; ${processesText(unknown.processes)} without a status`
+  return `${gateways - missing.length} of ${total}${which} ${gateways === 1 ? 'has' : 'have'} ${hash}${others}`
 }
 
 /** Looks until all gateways have a configuration, or the time is up. Says on stderr how far it is. */

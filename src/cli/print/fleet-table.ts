@@ -111,7 +111,8 @@ function unknownText({ processes, names }: FleetAnswer['unknown']): string {
   return `${processesText(processes)} without a status, of an older version or just starting${which}`
 }
 
-function processesText(count: number): string {
+/** Formats a count: `1 process`, `2 processes`. */
+export function processesText(count: number): string {
   return count === 1 ? '1 process' : `${count} processes`
 }
 
