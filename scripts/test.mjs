@@ -1,7 +1,7 @@
 // `npm test`: runs the checks, then the tests. No test runs if a check fails. `npm test -- test/cli test/errors.test.ts` runs
 // only these tests, `npm test -- --tests-only` all of them, both without the checks; `--watch` runs them again when a file
 // changes. `npm run test:long` is this with `--long`: the tests that take minutes, one file after the other; with `--minutes N`
-// it begins none after that time. It prints one line for each check and each test file; the last line has the counts.
+// it begins none after that time, with `-- fleet` it runs test/long/fleet.test.ts. It prints one line for each check and each test file; the last line has the counts.
 import { spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, rmSync, watch } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -15,7 +15,7 @@ import { findTests, runTestFiles, stopWorkers } from './test-files.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { resolve } = createRequire(import.meta.url)
 const biome = resolve('@biomejs/biome/bin/biome')
-const { values, positionals: paths } = parseArgs({
+const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     'tests-only': { type: 'boolean' },
@@ -24,6 +24,9 @@ const { values, positionals: paths } = parseArgs({
     minutes: { type: 'string' },
   },
 })
+const paths = positionals.map((one) =>
+  values.long && !one.includes('/') ? join(root, `test/long/${one}.test.ts`) : one,
+)
 const withChecks = paths.length === 0 && !values['tests-only'] && !values.watch && !values.long
 /** Raw TAP of the last run, which `.ci/run` counts. A run without checks is no verdict, so it writes to another file. */
 const RESULTS = join(root, `.tap/${withChecks ? 'results' : values.long ? 'long' : 'some'}.tap`)

@@ -2,6 +2,7 @@
  * Runs the limiters, stores and fleet parts of several gateways in one process, each with connections of its own. Answers each message
  * `{ id, job, ... }` with `{ id, ... }`.
  */
+import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
@@ -47,6 +48,15 @@ function limited(amount, onFailure) {
   return found
 }
 
+const storedKey = (id, name) => ({
+  id,
+  sha256: createHash('sha256').update(id).digest('hex'),
+  consumer: 'fleet',
+  name,
+  created: Date.now(),
+  scopes: [],
+})
+
 /** How each change is made on one gateway, and how a gateway shows that it is in force. */
 const CHANGES = {
   tier: {
@@ -55,7 +65,12 @@ const CHANGES = {
   },
   ban: {
     make: ({ store }, key, text) =>
-      store.bans.map.set(key, { until: Date.now() + HOUR, reason: text, by: 'fleet' }),
+      store.bans.map.set(key, {
+        source: 'manual',
+        since: Date.now(),
+        until: Date.now() + HOUR,
+        reason: text,
+      }),
     shown: ({ store }, key) => store.bans.map.get(key)?.reason,
   },
   key: {
@@ -73,7 +88,7 @@ const JOBS = {
   /** Takes quota on every gateway, `rate` times a second in all, for some ms. Answers what was decided. */
   async take({ consumers, amount, onFailure, rate, ms }) {
     const { policy, service } = limited(amount, onFailure)
-    const seen = { allowed: 0, denied: 0, byStore: 0, degraded: 0 }
+    const seen = { allowed: 0, denied: 0, degraded: 0, by: {} }
     const decisions = []
     const start = performance.now()
     let asked = 0
@@ -84,10 +99,12 @@ const JOBS = {
         const consumer = consumers[Math.floor(Math.random() * consumers.length)]
         decisions.push(
           Promise.resolve(store.limiter.take(service, policy, consumer, 1)).then((decision) => {
-            if (decision.allowed) seen.allowed++
-            else seen.denied++
-            if (decision.decidedBy === 'store') seen.byStore += decision.allowed ? 1 : 0
-            else seen.degraded += decision.allowed ? 1 : 0
+            if (decision.reason !== undefined) seen.degraded++
+            if (!decision.allowed) seen.denied++
+            else {
+              seen.allowed++
+              seen.by[consumer] = (seen.by[consumer] ?? 0) + 1
+            }
           }),
         )
       }
@@ -102,11 +119,18 @@ const JOBS = {
     await CHANGES[kind].make(gateways[0], key, text)
     return { began, done: Date.now() }
   },
-  /** Waits until a change is in force on every gateway. Answers the unix ms at which each had it; 0 for never. */
+  /**
+   * Waits until a change is in force on every gateway. Answers the unix ms at which each had it, 0 for never, and the longest time that
+   * this process stood still meanwhile, in ms.
+   */
   async watch({ kind, key, text, ms }) {
     const at = Array(count).fill(0)
     const end = Date.now() + ms
+    let looked = Date.now()
+    let stalled = 0
     for (let missing = count; missing > 0 && Date.now() < end; ) {
+      stalled = Math.max(stalled, Date.now() - looked)
+      looked = Date.now()
       for (const [i, gateway] of gateways.entries()) {
         if (at[i] === 0 && CHANGES[kind].shown(gateway, key) === text) {
           at[i] = Date.now()
@@ -115,7 +139,7 @@ const JOBS = {
       }
       if (missing > 0) await delay(2)
     }
-    return { at }
+    return { at, stalled }
   },
   /** Answers how many gateways each knows, and how many take decisions from the store. */
   async state() {
@@ -125,19 +149,23 @@ const JOBS = {
       confirmed: Math.min(...gateways.map(({ store }) => store.keys.keys().confirmedAt())),
     }
   },
-  async close() {
-    for (const { keyring } of gateways) await keyring.close()
-    await Promise.all(gateways.map(({ store }) => store.close()))
-    return {}
+  /** Answers how many maps know that the store has forgotten them, and how many tiers are in force. */
+  async history() {
+    const [{ store }] = gateways
+    const histories = store.maps().map((map) => map.history())
+    return {
+      forgotten: histories.filter(({ forgottenAt }) => forgottenAt !== undefined).length,
+      tiers: histories.find(({ what }) => what === 'tier assignments').held,
+    }
   },
 }
 
+process.on('disconnect', () => process.exit())
 process.on('message', async ({ id, job, ...rest }) => {
   try {
     process.send({ id, ...(await JOBS[job](rest)) })
   } catch (error) {
     process.send({ id, error: error.message })
   }
-  if (job === 'close') process.disconnect()
 })
 process.send({ ready: true })

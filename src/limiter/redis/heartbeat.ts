@@ -75,7 +75,7 @@ const KEYS = Object.values(HEARTBEAT_KEYS)
 const CHANGES = HEARTBEAT_KEYS.changes
 
 /** Interval between heartbeats, in ms, evenly spread. A change whose message got lost is in force a little later. */
-const BEAT_MIN = 800
+const BEAT_MIN = 720
 const BEAT_SPREAD = 80
 /** Which of them say that the gateway lives. The others only ask whether there are announcements, without the script. */
 const FULL_EVERY = 3
