@@ -2,24 +2,12 @@
  * Traffic that limiters are judged by: arrival times in unix ms, from a seed, so that the same seed gives the same requests on
  * every machine. One consumer, cost 1.
  */
+import { exponential, randomFrom } from '../harness/random.mjs'
 
 export const LIMIT = 100
 export const WINDOW_MS = 60_000
 /** A multiple of the window, so that windows of all algorithms begin where they would in production. */
 const START = 1_800_000_000_000
-
-/** Returns a generator of even numbers in [0, 1) from a 32-bit seed (mulberry32). */
-function randomFrom(seed) {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-const exponential = (random, mean) => -mean * Math.log(1 - random())
 
 /** Independent callers: on average `load` times the limit arrives in a window. */
 function* poisson(load, windows, random) {
