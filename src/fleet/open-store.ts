@@ -11,6 +11,7 @@ import { createFleet, type Fleet, LONE_FLEET, loneFleet } from './gateway-rpc.js
 import { createKeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed, type LastUsed } from './last-used.js'
 import { createLayoutFollower, type Layout } from './layout.js'
+import { createLookUpLimits } from './look-ups.js'
 import { type Moved, moveShards, storedLayout } from './move-shards.js'
 import { AMOUNTS, createAmounts } from './overrides.js'
 import { openSubscriber } from './pubsub.js'
@@ -69,12 +70,16 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
       : createFleet({ store: redis, subscriber, member: part === 'member', node, heartbeat })
   const layout = createLayoutFollower({ store: redis, heartbeat })
   const forgettable: ForgettableMap[] = []
+  const limits = createLookUpLimits()
   return createStore({
     limiter,
     openMap(shape) {
+      const recent = shape.lookedUp && { limits, timeoutMs: config.timeout }
       const options = { store: redis, subscriber, fleet, heartbeat, log, layout }
       const map =
-        shape.mostSplit === undefined ? createRedisMap(shape, options) : createShardedMap(shape, options)
+        shape.mostSplit === undefined
+          ? createRedisMap(shape, options)
+          : createShardedMap(shape, { ...options, recent })
       forgettable.push(map)
       return map
     },

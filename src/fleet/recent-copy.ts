@@ -10,6 +10,8 @@ export type Copy<V> = ReturnType<typeof createCopy<V>>
 export interface RecentOptions {
   /** Decides whether all values are held. */
   readonly size: CopySize
+  /** Maximum number of keys that a recent copy holds. */
+  readonly room: number
   /** Limits that all look-ups of the process share. */
   readonly limits: LookUpLimits
   /** How long a look-up may take, in ms. */
@@ -85,7 +87,7 @@ export function createCopy<V>(
     /** Makes the copy a recent one, which holds as much of what was held before as it has room for. */
     bound(): void {
       if (some !== undefined || recent === undefined) return
-      some = createRecentValues(shape, now, recent.size.most)
+      some = createRecentValues(shape, now, recent.room)
       for (const [key, value] of whole.entries()) some.learn(key, value)
       whole.replace(new Map())
     },

@@ -1,21 +1,31 @@
+import { askStore } from '../limiter/redis/store-timeout.js'
+import { type CopyBounds, createCopySize } from './copy-size.js'
 import type { LayoutFollower } from './layout.js'
 import { addLookUps } from './look-ups.js'
 import { openSubscriber } from './pubsub.js'
+import type { RecentOptions } from './recent-copy.js'
 import type { Entries, MapHistory, MapShape } from './replicated-map.js'
 import { createRedisMap, type RedisMap, type RedisMapOptions } from './replicated-map-redis.js'
 import { byShard, type ShardCount, shardOf, shardsOf } from './shards.js'
 import { readChanges } from './stored-map.js'
 import { createTurns } from './turns.js'
 
-export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'rarer'> {
+export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'rarer' | 'recent'> {
   /** Says how many shards the store has. */
   readonly layout: Pick<LayoutFollower, 'follow' | 'shards'>
+  /** What it takes to hold only recent values of a large map. Default: all values are held. */
+  readonly recent?:
+    | (Omit<RecentOptions, 'size' | 'room'> & CopyBounds & { readonly room?: number })
+    | undefined
 }
 
 /** Shards of one map that look at the store at the same time. Each may be reading all of its values. */
 const AT_ONCE = 4
 /** Factor by which a shard polls more rarely than a map of one shard. */
 const SHARDS_RARER = 4
+const COUNT_TIMEOUT = 1000
+/** Maximum number of keys that a recent copy of the map holds. */
+const ROOM = 500_000
 /** How long full loads of shards are gathered before listeners hear of them, in ms: a listener may read all values. */
 const GATHER_MS = 50
 
@@ -39,6 +49,8 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
   let current: Opened<V> | undefined
   /** Shards that are being loaded. */
   let coming: Opened<V> | undefined
+  /** False if a shard holds only recent values. */
+  let isWhole = true
   let telling: NodeJS.Timeout | undefined
   let closed = false
   let markReady = () => {}
@@ -49,9 +61,12 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
   function open(count: ShardCount): Opened<V> {
     const turn = createTurns(AT_ONCE)
     const hear: ((message: string) => void)[] = []
-    const shards = shardsOf(shape, count).map((shard, k) =>
+    const shapes = shardsOf(shape, count)
+    const recent = recentOf(shapes, options)
+    const shards = shapes.map((shard, k) =>
       createRedisMap(shard, {
         ...options,
+        recent,
         turn,
         rarer: count === 1 ? 1 : SHARDS_RARER,
         subscriber: {
@@ -71,8 +86,10 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
     for (const shard of shards) {
       shard.onChange((key) => {
         if (opened !== current) return
-        if (key === undefined) tellAll()
-        else for (const listener of listeners) listener(key)
+        if (key === undefined) {
+          isWhole = areWhole()
+          tellAll()
+        } else for (const listener of listeners) listener(key)
       })
     }
     return opened
@@ -98,6 +115,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
     const before = current
     current = opened
     coming = undefined
+    isWhole = areWhole()
     close(before)
     for (const listener of listeners) listener(undefined)
     markReady()
@@ -108,6 +126,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
   }
 
   const now = () => current?.shards ?? []
+  const areWhole = () => now().every((shard) => shard.isWhole())
   const loadedShard = (key: string) =>
     current === undefined ? undefined : current.shards[shardOf(key, current.count)]!
   /** Returns the shards, of which some may not be loaded yet. Rejects if the store has not said how many there are. */
@@ -128,7 +147,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
       forgottenAt: since.length === 0 ? undefined : Math.min(...since),
       known: all.every(({ known }) => known),
       rollbacks: all.reduce((most, { rollbacks }) => Math.max(most, rollbacks), 0),
-      isWhole: all.every(({ isWhole }) => isWhole),
+      isWhole,
       lookUps: addLookUps(all.map(({ lookUps }) => lookUps)),
     }
   }
@@ -141,7 +160,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
   return {
     get: (key) => loadedShard(key)?.get(key),
     find: (key) => loadedShard(key)?.find(key),
-    isWhole: () => now().every((shard) => shard.isWhole()),
+    isWhole: () => isWhole,
     entries: () => joined(now().map((shard) => shard.entries())),
     onChange: (listener) => void listeners.push(listener),
     set: async (key, value) => (await shardFor(key)).set(key, value),
@@ -182,6 +201,21 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
       own?.close()
     },
   }
+}
+
+/** Returns what it takes to hold only recent values of each shard, by the number of values in all of them. */
+function recentOf(
+  shapes: readonly { readonly name: string }[],
+  { store, recent }: Pick<ShardedMapOptions, 'store' | 'recent'>,
+): RecentOptions | undefined {
+  if (recent === undefined) return undefined
+  const { limits, timeoutMs, room = ROOM, ...bounds } = recent
+  async function count(): Promise<number> {
+    const counts = await Promise.all(shapes.map(({ name }) => askStore(COUNT_TIMEOUT, store.hlen(name))))
+    return counts.reduce((sum, one) => sum + one, 0)
+  }
+  const size = createCopySize({ ...bounds, count, shards: shapes.length })
+  return { size, room: Math.ceil(room / shapes.length), limits, timeoutMs }
 }
 
 /** Joins entries that have no key in common. */

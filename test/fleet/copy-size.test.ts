@@ -16,6 +16,7 @@ t.test('a map is held as a whole up to its bound, and again from the lower bound
   at.count = 100
   t.equal(await size.isWhole(0, true), true)
   at.count = 101
+  at.now += 1000
   t.equal(await size.isWhole(0, true), false)
   for (const [count, whole] of [
     [81, false],
@@ -24,23 +25,25 @@ t.test('a map is held as a whole up to its bound, and again from the lower bound
     [101, false],
   ] as const) {
     at.count = count
-    at.now += 60_000
+    at.now += 300_000
     t.equal(await size.isWhole(101, true), whole, `${count}`)
   }
 })
 
-t.test('it counts before a load, when too much is held, and once a minute of a large map', async (t) => {
+t.test('it counts before a load, when too much is held, and every five minutes of a large map', async (t) => {
   const { at, size } = open()
   at.count = 50
   await size.isWhole(0, true)
   t.equal(size.isWhole(100, false), true)
   t.equal(at.counted, 1)
   at.count = 101
+  t.equal(size.isWhole(101, false), true, 'at most once a second')
+  at.now = 1000
   t.same(await Promise.all([size.isWhole(101, false), size.isWhole(101, false)]), [false, false])
   t.equal(at.counted, 2, 'shards share a count')
-  at.now = 59_999
+  at.now = 300_999
   t.equal(size.isWhole(0, true), false)
-  at.now = 60_000
+  at.now = 301_000
   t.equal(await size.isWhole(0, false), false)
   t.equal(at.counted, 3)
 })

@@ -6,6 +6,8 @@ import { createLookUpLimits } from '../../src/fleet/look-ups.js'
 import { createCopy } from '../../src/fleet/recent-copy.js'
 import type { MapShape } from '../../src/fleet/replicated-map.js'
 import { createRedisMap, type RedisMap } from '../../src/fleet/replicated-map-redis.js'
+import { createShardedMap } from '../../src/fleet/sharded-map.js'
+import { SPLIT, shardOf, shardsOf } from '../../src/fleet/shards.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
 import { hasRedisServer, ownRedis, startRedis } from '../support/redis/redis.js'
@@ -41,7 +43,7 @@ interface Gateway {
   readonly map: RedisMap<Pass>
   /** Returns how many questions with HMGET the gateway has sent. */
   asked(): number
-  /** Counts the values in the store again, as once a minute. */
+  /** Counts the values in the store again, as every five minutes. */
   countAgain(): void
 }
 
@@ -65,8 +67,7 @@ function openGateway(t: Test, url: string, { subscribe = true, most = 0, now }: 
     log: quiet,
     pollMs: 30,
     subscribe,
-    // The room of a recent copy is that of a whole one.
-    recent: { size: { ...size, most: 1000 }, limits: createLookUpLimits(), timeoutMs: 1000 },
+    recent: { size, room: 1000, limits: createLookUpLimits(), timeoutMs: 1000 },
     ...(now && { now }),
   })
   t.teardown(async () => {
@@ -77,7 +78,7 @@ function openGateway(t: Test, url: string, { subscribe = true, most = 0, now }: 
     map,
     asked: () => asked,
     countAgain() {
-      clock.now += 60_000
+      clock.now += 300_000
     },
   }
 }
@@ -154,6 +155,7 @@ t.test('a map that grows is held as a whole up to its bound, and again when it s
   t.equal(map.isWhole(), true)
   t.equal(map.find('nobody'), undefined, 'a whole map needs no look-up')
   await map.set('100', { owner: 'one' })
+  countAgain()
   await eventually('it is too large', () => !map.isWhole())
   t.equal(map.get('42')?.owner, 'one', 'what was held stays')
   t.equal(await map.find('nobody'), undefined)
@@ -247,4 +249,39 @@ t.test('a copy without the means to be a recent one stays whole', async (t) => {
   t.equal(copy.isWhole(), true)
   t.same(copy.find('a'), { owner: 'alice' })
   t.equal(copy.knows('b'), true)
+})
+
+t.test('a map of many shards is held by one decision, and each shard looks up its own', async (t) => {
+  const redis = await startRedis(t)
+  const shards = shardsOf(PASSES, SPLIT)
+  const keys = Array.from({ length: 300 }, (_, i) => `key-${i}`)
+  for (const key of keys)
+    await redis.client.hset(shards[shardOf(key, SPLIT)]!.name, key, JSON.stringify({ owner: key }))
+  const store = connectStore({ redis: redis.url }, quiet)
+  const map = createShardedMap(PASSES, {
+    store,
+    log: quiet,
+    pollMs: 30,
+    layout: {
+      follow: (open) => void open(SPLIT),
+      shards: async () => SPLIT,
+    },
+    recent: { limits: createLookUpLimits(), timeoutMs: 1000, most: 299, room: 640 },
+  })
+  t.teardown(async () => {
+    await map.close()
+    store.disconnect()
+  })
+  await map.ready
+  t.equal(map.isWhole(), false)
+  t.match(map.history(), { held: 0, isWhole: false })
+  const found = await Promise.all(keys.slice(0, 100).map(map.find))
+  t.same(
+    found.map((one) => one?.owner),
+    keys.slice(0, 100),
+  )
+  t.equal(await map.find('nobody'), undefined)
+  t.match(map.history(), { lookUps: { found: 100, none: 1, failed: 0, refused: 0 } })
+  await map.set('key-0', { owner: 'anna' })
+  t.equal(map.get('key-0')?.owner, 'anna')
 })
