@@ -3,6 +3,10 @@ import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
 const WITH_END = /^(.+) (\d{1,15})$/s
 
+/** Assignments without an end, by tier. Millions of consumers share few of them, which saves 64 bytes each. */
+const ENDLESS = new Map<string, Assignment>()
+const MOST_ENDLESS = 100
+
 /**
  * Map of the tiers that operators assigned to consumers. A value is the tier's name, then a space and the unix ms at
  * which the assignment ends, if it ends.
@@ -12,8 +16,13 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
   what: 'tier assignments',
   keyName: 'consumer id',
   parse(text) {
+    const known = ENDLESS.get(text)
+    if (known !== undefined) return known
     const [, tier, until] = WITH_END.exec(text) ?? []
-    return tier === undefined ? { tier: text, until: undefined } : { tier, until: Number(until) }
+    if (tier !== undefined) return { tier, until: Number(until) }
+    const endless = { tier: text, until: undefined }
+    if (ENDLESS.size < MOST_ENDLESS) ENDLESS.set(text, endless)
+    return endless
   },
   write({ tier, until }) {
     if (tier === '')

@@ -25,7 +25,7 @@ const AT_ONCE = 4
 const SHARDS_RARER = 4
 const COUNT_TIMEOUT = 1000
 /** Maximum number of keys that a recent copy of the map holds. */
-const ROOM = 500_000
+const ROOM = 250_000
 /** How long full loads of shards are gathered before listeners hear of them, in ms: a listener may read all values. */
 const GATHER_MS = 50
 
