@@ -9,7 +9,7 @@ import {
 } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
-import { createHeartbeat } from '../../src/limiter/redis/heartbeat.js'
+import { createHeartbeat, type Heartbeat } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
 import { startRedis } from '../support/redis/redis.js'
 
@@ -283,5 +283,37 @@ t.test(
     await redis.client.flushdb()
     await eventually('the loss is noticed', () => deaf.map.history().forgottenAt !== undefined)
     t.equal(deaf.map.get('a')?.owner, 'carol')
+  },
+)
+
+t.test(
+  'redis: after a lost connection, many gateways spread the load of all values, and compare numbers at once',
+  async (t) => {
+    const redis = await startRedis(t)
+    const clock = { now: 1_000 }
+    for (const gateways of [1, 1e12]) {
+      await redis.client.flushdb()
+      await redis.client.hset('tier:{passes}', 'a', '{"owner":"alice"}')
+      await redis.client.set('tier:{passes}:version', 1)
+      const store = connectStore({ redis: redis.url }, quiet)
+      const heartbeat: Heartbeat = { ...createHeartbeat(store), count: () => gateways }
+      const map = createRedisMap(PASSES, { store, log: quiet, heartbeat, now: () => clock.now })
+      let loads = 0
+      const hscan = store.hscan.bind(store)
+      store.hscan = ((...args: Parameters<typeof hscan>) => {
+        loads++
+        return hscan(...args)
+      }) as typeof store.hscan
+      await map.ready
+      t.equal(loads, 1)
+      clock.now += 1000
+      const closed = new Promise((resolve) => store.once('close', resolve))
+      store.disconnect(true)
+      await closed
+      await eventually('the number is compared', () => map.confirmedAt() === clock.now)
+      t.equal(loads, gateways === 1 ? 2 : 1, `${gateways} gateways`)
+      await Promise.all([map.close(), heartbeat.close()])
+      store.disconnect()
+    }
   },
 )
