@@ -43,6 +43,7 @@ export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignmen
     find: map.find,
     isWhole: map.isWhole,
     set: (consumer, tier, until) => map.set(consumer, tier === undefined ? undefined : { tier, until }),
+    setAll: map.setAll,
     read: map.read,
     ready: map.ready,
     close: map.close,

@@ -265,7 +265,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     held.sweep()
     if (store.status !== 'ready') return
     const asked = now()
-    const before = numbers.proven
+    // Messages may tell of later changes while the store answers.
+    const { proven: before, version: complete } = numbers
     // Read first: a change made while the rest is read has a greater number, and the next poll reads it again.
     const [{ number: present, state }, marked] = await Promise.all([stored.version(), stored.mark()])
     // The last known values stay in force until this gateway reads the shards that they were moved to.
@@ -304,7 +305,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     } else if (
       whole !== held.isWhole() ||
       numbers.loadAnew ||
-      present < numbers.version ||
+      present < complete ||
       performance.now() > reloadAt ||
       // What the log of a frozen map names may be removed before it is read. A full load notices that.
       (state === 'frozen' && present > numbers.version)
@@ -465,7 +466,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       await put('', [[key, value]])
     },
     async setAll(values) {
-      await put('', values)
+      if (values.length > 0) await put('', values)
     },
     async setIf(only, key, value) {
       // While the store has forgotten values, it can't tell what is present.

@@ -181,6 +181,8 @@ export interface TierAssignments {
    * @param until unix ms at which it ends by itself, by each gateway's clock
    */
   set(consumer: string, tier: string | undefined, until?: number): Promise<void>
+  /** Stores many assignments, in few calls. If it rejects, it may have stored some. */
+  setAll(assignments: readonly (readonly [consumer: string, assignment: Assignment])[]): Promise<void>
   /** Reads the assignment from the store, for the operator's tools. */
   read(consumer: string): Promise<Assignment | undefined>
   /** Resolves when the first full load is done. Earlier reads see what has arrived so far. */

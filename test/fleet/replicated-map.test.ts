@@ -317,3 +317,43 @@ t.test(
     }
   },
 )
+
+t.test(
+  'redis: a change that is told while the store answers a poll is no reason to load everything',
+  async (t) => {
+    await redis.client.flushdb()
+    const writer = openRedis(t, { now: 1_000 })
+    await writer.ready
+    const store = connectStore({ redis: redis.url }, quiet)
+    let loads = 0
+    let during: (() => Promise<unknown>) | undefined
+    const slow = new Proxy(store, {
+      get(target, name) {
+        if (name === 'get')
+          return async (key: string) => {
+            const answer = await target.get(key)
+            if (key.endsWith(':version')) await during?.()
+            return answer
+          }
+        if (name === 'hscan') loads++
+        const member = Reflect.get(target, name) as unknown
+        return typeof member === 'function' ? member.bind(target) : member
+      },
+    })
+    const map = createRedisMap(PASSES, { store: slow, log: quiet, pollMs: 50, now: () => 1_000 })
+    t.teardown(async () => {
+      await map.close()
+      store.disconnect()
+    })
+    await map.ready
+    const before = loads
+    let told = 0
+    during = async () => {
+      await writer.set('a', { owner: `a${++told}` })
+      const owner = `a${told}`
+      await eventually('it is told', () => map.get('a')?.owner === owner)
+    }
+    await eventually('some polls', () => told >= 5)
+    t.equal(loads, before)
+  },
+)

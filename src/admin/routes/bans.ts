@@ -161,10 +161,11 @@ function banIn(body: unknown): Ban {
   if (typeof reason !== 'string') return refuseBody()
   if (reason.length > LONGEST_REASON)
     refuse('bad_request', `The reason of a ban has at most ${LONGEST_REASON} characters.`)
-  const until = endOf(period, MONTH)
+  const since = Date.now()
+  const until = endOf(period, MONTH, since)
   return {
     source: 'manual',
-    since: Date.now(),
+    since,
     ...(until !== undefined && { until }),
     ...(reason !== '' && { reason }),
   }

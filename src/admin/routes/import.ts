@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { type Amount, type AmountKey, amountKeyText } from '../../fleet/overrides.js'
+import type { Assignment } from '../../limiter/limiter.js'
 import type { Change } from '../access/audit.js'
 import { ProblemError, refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
@@ -23,8 +24,6 @@ const BODY_BYTES = 8 * 1024 * 1024
  * recorded.
  */
 const MOST_RECORDED = 100
-/** Writes in progress at once. */
-const AT_ONCE = 64
 const SHA256 = /^[0-9a-f]{64}$/
 
 type Write =
@@ -40,10 +39,15 @@ export function importRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
 ): void {
-  function write(one: Write): Promise<void> {
-    return one.what === 'tiers'
-      ? deps.store().assignments.set(one.consumer, one.tier, one.until)
-      : deps.store().amounts.map.set(amountKeyText(one.key), one.value)
+  async function writeAll(writes: readonly Write[]): Promise<void> {
+    const tiers: [consumer: string, Assignment][] = []
+    const amounts: [key: string, Amount][] = []
+    for (const one of writes) {
+      if (one.what === 'tiers') tiers.push([one.consumer, { tier: one.tier, until: one.until }])
+      else amounts.push([amountKeyText(one.key), one.value])
+    }
+    await deps.store().assignments.setAll(tiers)
+    await deps.store().amounts.map.setAll(amounts)
   }
 
   /** Returns the change that a row is about to make, for the audit log. */
@@ -87,8 +91,7 @@ export function importRoutes(
     if (asked?.dry_run === true || bad.length > 0) return { applied: false, ...count, bad }
     await withStore(deps.log, 'write all of the rows', async () => {
       const changes = writes.length <= MOST_RECORDED ? await Promise.all(writes.map(changeOf)) : []
-      for (let i = 0; i < writes.length; i += AT_ONCE)
-        await Promise.all(writes.slice(i, i + AT_ONCE).map(write))
+      await writeAll(writes)
       for (const change of changes) await deps.audit.record(request, change)
       await deps.audit.record(request, {
         action: 'import.rows',

@@ -91,10 +91,10 @@ export function bodyWith<K extends string>(
 }
 
 /** Reads the time at which a change ends, in unix ms, from the period in a body; undefined: no end was given. */
-export function endOf(period: unknown, mostMs = MOST_MS): number | undefined {
+export function endOf(period: unknown, mostMs = MOST_MS, now = Date.now()): number | undefined {
   if (period === undefined) return undefined
   const ms = typeof period === 'string' ? parseDuration(period) : undefined
-  if (ms !== undefined && ms >= LEAST_MS && ms <= mostMs) return Date.now() + ms
+  if (ms !== undefined && ms >= LEAST_MS && ms <= mostMs) return now + ms
   const range = `from ${formatDuration(LEAST_MS)} to ${formatDuration(mostMs)}`
   return refuse('bad_request', `"for" is a duration ${range}, such as 30m, 1h or 7d.`)
 }

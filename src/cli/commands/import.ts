@@ -22,8 +22,8 @@ interface Bad {
 const COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until']
 /** Rows per request. */
 const BATCH = 1000
-/** Maximum number of lines in a file. Their keys are remembered to find duplicates. */
-const MOST_LINES = 1_000_000
+/** Maximum number of lines in a file: the columns and a million rows. Their keys are remembered to find duplicates. */
+const MOST_LINES = 1_000_001
 /** Bad lines that are reported to a person. */
 const MOST_TOLD = 20
 /** Character that a decoder writes for bytes that are not UTF-8. An id with it would be another consumer's. */
