@@ -26,6 +26,8 @@ export async function runWorker(): Promise<never> {
   let memory: SharedMemory | undefined
   let maps: FollowedMaps | undefined
   let leaving = false
+  /** Returns the hash that the primary shows for this worker. */
+  let hashOf = ({ hash }: Snapshot) => hash
 
   /** Drains and exits. `delayMs` undefined: the configured delay. */
   async function leave(delayMs?: number, code = 0): Promise<void> {
@@ -44,9 +46,9 @@ export async function runWorker(): Promise<never> {
       try {
         await config!.follow(next)
       } catch (error) {
-        return { hash: config!.current().hash, error: (error as Error).message }
+        return { hash: hashOf(config!.current()), error: (error as Error).message }
       }
-      return { hash: config!.current().hash }
+      return { hash: hashOf(config!.current()) }
     },
     put({ map, key, text }) {
       maps?.put(map, key, text)
@@ -77,6 +79,8 @@ export async function runWorker(): Promise<never> {
   try {
     const welcome = await primary.ask('hello', { protocol: PROTOCOL }, DEADLINE_MS)
     const { place, file, workers } = welcome
+    // A primary of an older version shows the fingerprint as its own hash.
+    if (welcome.gateway === undefined) hashOf = ({ fingerprint }) => fingerprint
     // Created before any other await: changes arrive from now on.
     const followed = createFollowedMaps(welcome.maps)
     maps = followed
@@ -109,7 +113,7 @@ export async function runWorker(): Promise<never> {
       started.answer(SET_UPSTREAM.name, { service, address, state: 'drained' })
     await primary.ask(
       'serving',
-      { address: started.address, hash: started.config.current().hash },
+      { address: started.address, hash: hashOf(started.config.current()) },
       DEADLINE_MS,
     )
     running(started)
