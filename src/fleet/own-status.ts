@@ -39,6 +39,7 @@ const LOOK_EVERY = 1000
 const RATE_SPAN = 5000
 const MOST_FAULTS = 8
 
+/** Creates the status of this process, and hands it to the heartbeat whenever it has changed. */
 export function createOwnStatus(options: OwnStatusOptions): OwnStatus {
   const { config, heartbeat, now = Date.now } = options
   const started = now()
@@ -52,7 +53,7 @@ export function createOwnStatus(options: OwnStatusOptions): OwnStatus {
     const at = performance.now()
     if (at - counted.at < RATE_SPAN) return
     const requests = options.requests()
-    // Two digits: each change is written into the store.
+    // Two digits, because each change is written into the store.
     rate = Number((((requests - counted.requests) * 1000) / (at - counted.at)).toPrecision(2))
     counted = { requests, at }
   }
@@ -81,7 +82,7 @@ export function createOwnStatus(options: OwnStatusOptions): OwnStatus {
       draining: options.draining(),
       degraded: options.degraded(),
       faults: options.faults().slice(0, MOST_FAULTS).map(shownText),
-      // Whole seconds, for the same reason.
+      // Whole seconds: each change is written into the store.
       lagMs: Math.max(0, ...late.map(({ ms }) => Math.round(ms / 1000) * 1000)),
       behind: late.map(({ what }) => what),
       rate,
@@ -91,7 +92,7 @@ export function createOwnStatus(options: OwnStatusOptions): OwnStatus {
   function look(): void {
     countRequests()
     const status = JSON.stringify(read())
-    // Before that the store is out of reach, and nobody could read so.
+    // Until the store has answered, the status says degraded. The others should not hear that first.
     if (isUp) heartbeat?.setStatus(status)
   }
   look()
