@@ -94,7 +94,7 @@ export function createShard(options: ShardOptions): Shard {
   let probeSent: number | undefined
   let handshakeSeen: number | undefined
   let pinged = false
-  let pingedAt = 0
+  let pingedAt = Number.NEGATIVE_INFINITY
   /** Number of bytes that had come on the connection of `node` at the latest look. */
   let readBefore: number | undefined
   const deadAfter = Math.max(DEAD_AFTER, 2 * timeoutMs)
@@ -233,24 +233,23 @@ export function createShard(options: ShardOptions): Shard {
   }
 
   /**
-   * Asks the connection of `node` whether it is alive, if nothing came on it for half the time: no probe proves it where
-   * decisions take another one, and none is sent while the server is up. Between the timer and giving it up, the sockets are read: our own event loop may have been
-   * blocked.
+   * Asks the connection of `node` whether it is alive, if nothing came on it lately: no probe proves it where decisions
+   * take another one, and none is sent while the server is up. Between the timer and giving it up, the sockets are read:
+   * our own event loop may have been blocked.
    */
   function watch(): void {
     if (!isReady()) return
     const read = node.stream?.bytesRead
     const isHeard = read !== undefined && read !== readBefore
     readBefore = read
+    // Timers are late, or a little early.
+    if (isHeard || performance.now() - pingedAt < 0.9 * deadAfter) return
     if (pinged) {
-      // Timers are late, or a little early.
-      if (performance.now() - pingedAt < 0.9 * deadAfter) return
       setImmediate(() => {
         if (pinged && !closed) giveUp()
       })
       return
     }
-    if (isHeard) return
     pinged = true
     pingedAt = performance.now()
     const answered = () => {
