@@ -33,7 +33,7 @@ export interface LookUpLimitOptions {
 
 /** Creates the limits. They protect the store from a flood of invented keys. */
 export function createLookUpLimits(options: LookUpLimitOptions = {}) {
-  const { atOnce = 5000, perSecond = 10_000, now = () => performance.now() } = options
+  const { atOnce = 5000, perSecond = 20_000, now = () => performance.now() } = options
   let underWay = 0
   let left = perSecond
   let at = now()

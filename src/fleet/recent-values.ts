@@ -88,7 +88,7 @@ export function createRecentValues<V>(
         return
       }
       if (fresh.size >= mostNew) dropFresh()
-      fresh.set(key, { value, used: false })
+      fresh.set(ownText(key), { value, used: false })
     },
     /** Changes what is held for a key. A key that is not held stays unknown. */
     put(key: string, value: V | undefined): void {
@@ -111,4 +111,10 @@ export function createRecentValues<V>(
       fresh.clear()
     },
   }
+}
+
+/** Copies a text: a slice of a request's header would keep the whole header in memory. */
+function ownText(text: string): string {
+  const own = Buffer.from(text, 'latin1').toString('latin1')
+  return own === text ? own : Buffer.from(text, 'utf16le').toString('utf16le')
 }

@@ -25,6 +25,15 @@ t.test('it knows what it has learned, also that there is no value', async (t) =>
   t.equal(values.size, 0)
 })
 
+t.test('it keeps a key of any characters', async (t) => {
+  const values = createRecentValues<Pass>({}, () => 0, 80)
+  for (const key of ['ascii', 'Zoë', 'Łódź', '山', '\ud800', '']) {
+    values.learn(key, { owner: key })
+    t.equal(values.get(key)?.owner, key)
+    t.equal([...values.keys()].at(-1), key)
+  }
+})
+
 t.test('a value that has ended counts as none', async (t) => {
   const clock = { now: 1 }
   const values = createRecentValues<Pass>(NEVER, () => clock.now, 80)
