@@ -19,6 +19,8 @@ export interface NodeLink extends TakeConnection {
   open(): void
   /** Sends a command whose reply may be anything. It waits for the connection while that is being made. */
   request(wire: string, onReply: OnBytes): void
+  /** Returns the number of bytes that came on the connection. */
+  bytesRead(): number
   /** Begins to report what happens to the connection, and to keep it. */
   watch(events: TakeConnectionEvents): void
   /** Gives up the connection: what waits for replies fails. */
@@ -127,6 +129,7 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
       corked = false
       current?.flush()
     },
+    bytesRead: () => current?.bytesRead() ?? 0,
     watch(watching) {
       events = watching
     },

@@ -78,6 +78,8 @@ const PROBE_JITTER = 300
  * Shortest time without any answer after which a connection is given up, in ms: the peer may have vanished silently.
  */
 const DEAD_AFTER = 2000
+/** Looks in a row at which a connection has stayed silent, though it was asked at the first, until it is given up. */
+const GIVEN_UP_AFTER = 3
 /** Matches errors of a Cluster that name the server to ask. */
 const REDIRECTION = /^(MOVED|ASK) /
 
@@ -93,10 +95,9 @@ export function createShard(options: ShardOptions): Shard {
   let timer: NodeJS.Timeout | undefined
   let probeSent: number | undefined
   let handshakeSeen: number | undefined
-  let pinged = false
-  let pingedAt = Number.NEGATIVE_INFINITY
-  /** Number of bytes that had come on the connection of `node` at the latest look. */
-  let readBefore: number | undefined
+  /** Bytes that had come on the connection of `node` at the latest look, and looks since at which there were no more. */
+  let heard = -1
+  let silent = 0
   const deadAfter = Math.max(DEAD_AFTER, 2 * timeoutMs)
   const isCluster = client !== node
   const link = linkOf(node)
@@ -232,30 +233,25 @@ export function createShard(options: ShardOptions): Shard {
     onChange(false, reason)
   }
 
+  function bytesRead(): number {
+    return link === undefined ? node.stream.bytesRead : link.bytesRead()
+  }
+
   /**
-   * Asks the connection of `node` whether it is alive, if nothing came on it lately: no probe proves it where decisions
-   * take another one, and none is sent while the server is up. Between the timer and giving it up, the sockets are read:
-   * our own event loop may have been blocked.
+   * Asks a silent connection whether it is alive: no probe proves that of `node` where decisions take another one, and none
+   * is sent while the server is up. Between the timer and giving it up, the sockets are read: our own event loop may have
+   * been blocked.
    */
   function watch(): void {
-    if (!isReady()) return
-    const read = node.stream?.bytesRead
-    const isHeard = read !== undefined && read !== readBefore
-    readBefore = read
-    // Timers are late, or a little early.
-    if (isHeard || performance.now() - pingedAt < 0.9 * deadAfter) return
-    if (pinged) {
+    const bytes = isReady() ? bytesRead() : -1
+    silent = bytes === heard && bytes >= 0 ? silent + 1 : 0
+    heard = bytes
+    if (silent === 1) node.ping().catch(() => {})
+    else if (silent === GIVEN_UP_AFTER) {
       setImmediate(() => {
-        if (pinged && !closed) giveUp()
+        if (!closed && isReady() && bytesRead() === heard) giveUp()
       })
-      return
     }
-    pinged = true
-    pingedAt = performance.now()
-    const answered = () => {
-      pinged = false
-    }
-    node.ping().then(answered, answered)
   }
 
   const watching = own === undefined ? undefined : setInterval(watch, deadAfter / 2).unref()

@@ -218,6 +218,7 @@ export function connect(
 
   return {
     isReady: () => ready,
+    bytesRead: () => socket.bytesRead,
     send,
     /** Sends a command whose reply may be anything. */
     sendForBytes(wire: string, onReply: OnBytes): void {

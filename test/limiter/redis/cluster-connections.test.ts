@@ -23,6 +23,9 @@ const SETTINGS = {
 } as const
 const quiet = { info() {}, warn() {} }
 
+// Each test has a Cluster of its own, and waits for it.
+t.jobs = 3
+
 /** Adds up a figure of all nodes, which `INFO` has. */
 async function sumOf(nodes: readonly ClusterNode[], section: string, figure: RegExp): Promise<number> {
   const all = await Promise.all(nodes.map(({ redis }) => redis.client.info(section)))
@@ -180,5 +183,22 @@ if (hasRedisServer) {
         return (await connectionsTo(nodes)) === connections
       })
     }
+  })
+
+  t.test('an idle connection to a node that falls silent is given up', async (t) => {
+    const nodes = await startRedisCluster(t, 2)
+    const { limiter, log } = openLimiter(
+      t,
+      nodes.map(({ proxy }) => `redis://127.0.0.1:${proxy.port}`),
+      PATIENT / 10,
+    )
+    await limiter.ready
+    await delay(2500)
+    t.equal(limiter.state(), 'up', 'though nothing was asked')
+    const { proxy } = nodes[0]!
+    proxy.delayThere = 6000
+    await eventually('it is given up', () => log.some(({ fields }) => fields.event === 'degraded'))
+    proxy.delayThere = 0
+    await eventually('it is up again', () => limiter.state() === 'up')
   })
 }
