@@ -1,4 +1,6 @@
+import { slotOfKey } from '../limiter/key.js'
 import type { Heartbeat } from '../limiter/redis/heartbeat.js'
+import { Cluster } from '../limiter/redis/ioredis.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { type Log, throttledWarning } from '../log-throttle.js'
 import { createChangeNumbers } from './change-numbers.js'
@@ -40,8 +42,8 @@ export interface RedisMapOptions {
   readonly now?: () => number
   /** Runs each poll. Default: at once. */
   readonly turn?: Turn
-  /** Factor by which polls and full loads that nothing asks for are rarer. */
-  readonly rarer?: number
+  /** Number of such maps of which this is a part: what nothing asks for is so much rarer. Default: 1. */
+  readonly shards?: number
 }
 
 export interface RedisMap<V> extends ReplicatedMap<V>, ForgettableMap {}
@@ -54,6 +56,8 @@ const POLL_ANYWAY_SPREAD = 30_000
  * since.
  */
 const RELOAD_EVERY = 300_000
+/** The same for a map that is one of many shards, in ms. */
+const RELOAD_EVERY_SHARD = 4 * RELOAD_EVERY
 /**
  * Added to that interval for each value, in ms: 100 gateways that reload a million values ask Redis for 10,000 values a
  * second.
@@ -70,8 +74,6 @@ const RELOAD_SPREAD_LEAST = 100
  * the store early.
  */
 const CLOCKS_DIFFER = 600_000
-/** Events of a Cluster client when a server comes, goes or fails, and when it knows the slots again. */
-const SERVER_EVENTS = ['+node', '-node', 'node error', 'refresh'] as const
 /** Interval in ms between two questions to the other gateways for what the store has forgotten. */
 const LEARN_EVERY = 500
 const LEARN_AT_MOST_EVERY = 60_000
@@ -90,7 +92,7 @@ const LEARN_AT_MOST_EVERY = 60_000
  */
 export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions): RedisMap<V> {
   const { store, log, fleet, heartbeat, pollMs = 500, subscribe = true, recent, now = Date.now } = options
-  const { turn = (work) => work(), rarer = 1 } = options
+  const { turn = (work) => work(), shards = 1 } = options
   const { name } = shape
   const stored = createStoredMap(store, shape, () => closed, now)
   const numbers = createChangeNumbers()
@@ -124,6 +126,11 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   let pollAgain = false
   /** True if the latest poll left nothing to do, and no connection was lost since. */
   let isSettled = false
+  const slot = store instanceof Cluster ? slotOfKey(name) : undefined
+  /** Returns the server of a Cluster that has the map. */
+  const serverNow = () => (slot === undefined ? undefined : (store as Cluster).slots[slot]?.[0])
+  /** Server that the latest poll asked. Another one may have lost changes. */
+  let server: string | undefined
   /** `performance.now()` from which the store is polled although nothing was reported. */
   let pollAt = 0
   let timer: NodeJS.Timeout | undefined
@@ -174,7 +181,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     } else if (whole) held.replace(all as Map<string, V>)
     else held.renew(all)
     numbers.restart(present, newer)
-    reloadAt = performance.now() + RELOAD_EVERY * rarer + all.size * RELOAD_EVERY_VALUE
+    const every = shards === 1 ? RELOAD_EVERY : RELOAD_EVERY_SHARD
+    reloadAt = performance.now() + every + all.size * shards * RELOAD_EVERY_VALUE
   }
 
   /**
@@ -261,6 +269,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   async function poll(): Promise<void> {
     isSettled = false
+    server = serverNow()
     const lately = numbers.beginPoll()
     held.sweep()
     if (store.status !== 'ready') return
@@ -325,7 +334,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     } else if (present > numbers.version) await loadChanges(present)
     confirmed = asked
     isSettled = forgotten === undefined && mark.state !== 'open'
-    pollAt = performance.now() + (POLL_ANYWAY + Math.random() * POLL_ANYWAY_SPREAD) * rarer
+    pollAt = performance.now() + (POLL_ANYWAY + Math.random() * POLL_ANYWAY_SPREAD) * shards
     markReady()
   }
 
@@ -336,7 +345,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 
   /** Returns true if the copy is what the store has, as far as messages and heartbeats report. */
-  const isQuiet = () => isSettled && !numbers.loadAnew && !numbers.awaitsProof()
+  const isQuiet = () => isSettled && !numbers.loadAnew && !numbers.awaitsProof() && serverNow() === server
 
   function onTimer(): void {
     if (heartbeat?.tellsAll() !== true || !isQuiet() || performance.now() > Math.min(pollAt, reloadAt)) tick()
@@ -429,7 +438,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
   const onReady = () => {
     numbers.believe()
-    const spread = held.size * (heartbeat?.count() ?? 1) * RELOAD_SPREAD
+    const spread = held.size * shards * (heartbeat?.count() ?? 1) * RELOAD_SPREAD
     if (spread < RELOAD_SPREAD_LEAST) numbers.loadAnew = true
     else reloadAt = Math.min(reloadAt, performance.now() + Math.random() * spread)
     tick()
@@ -446,14 +455,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       return { known: forgotten.known, change: numbers.version, texts: texts() }
     })
   }
-  // Another server may have lost changes, and one server of a Cluster has no event of its own.
-  const onServer = () => {
-    isSettled = false
+  // A server of a Cluster that comes back may have lost changes. The client stays connected meanwhile.
+  const onNodeError = (_: unknown, node: string) => {
+    if (node === server) isSettled = false
   }
   const silence = heartbeat?.onChanges(onHeartbeat)
   store.on('close', onClose)
   store.on('ready', onReady)
-  for (const event of SERVER_EVENTS) store.on(event, onServer)
+  store.on('node error', onNodeError)
   tick()
 
   return {
@@ -514,7 +523,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       silence?.()
       store.off('close', onClose)
       store.off('ready', onReady)
-      for (const event of SERVER_EVENTS) store.off(event, onServer)
+      store.off('node error', onNodeError)
       own?.close()
     },
   }

@@ -10,7 +10,7 @@ import { byShard, type ShardCount, shardOf, shardsOf } from './shards.js'
 import { readChanges } from './stored-map.js'
 import { createTurns } from './turns.js'
 
-export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'rarer' | 'recent'> {
+export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'shards' | 'recent'> {
   /** Says how many shards the store has. */
   readonly layout: Pick<LayoutFollower, 'follow' | 'shards'>
   /** What it takes to hold only recent values of a large map. Default: all values are held. */
@@ -21,8 +21,6 @@ export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'rarer
 
 /** Shards of one map that look at the store at the same time. Each may be reading all of its values. */
 const AT_ONCE = 4
-/** Factor by which a shard polls more rarely than a map of one shard. */
-const SHARDS_RARER = 4
 const COUNT_TIMEOUT = 1000
 /** Maximum number of keys that a recent copy of the map holds. */
 const ROOM = 250_000
@@ -68,7 +66,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
         ...options,
         recent,
         turn,
-        rarer: count === 1 ? 1 : SHARDS_RARER,
+        shards: count,
         subscriber: {
           listen(channel, onMessage) {
             hear[k] = onMessage
