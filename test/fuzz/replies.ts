@@ -1,7 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { createReplyQueue } from '../../src/limiter/redis/reply-queue.js'
-import { createRespReader, decodeReply, PUSH, readReply } from '../../src/limiter/redis/resp-reader.js'
+import {
+  createRespReader,
+  decodeReply,
+  PUSH,
+  type RespValue,
+  readReply,
+} from '../../src/limiter/redis/resp-reader.js'
 import { decided, numbers, reply } from './redis.js'
 import { holds, must, mutated, type Target } from './target.js'
 
@@ -85,11 +91,31 @@ function fromFullReader(bytes: Buffer, waiting: number): Outcome {
   return outcome
 }
 
+/** Replaces bytes in a reply by text. */
+function texts(reply: RespValue<Buffer>): unknown {
+  if (Buffer.isBuffer(reply)) return reply.toString()
+  return Array.isArray(reply) ? reply.map(texts) : reply
+}
+
+/** Reads the bytes in pieces. Every other command wants its reply as bytes. */
 function fromQueue(bytes: Buffer, waiting: number, cuts: readonly number[]): Outcome {
   const replies = createReplyQueue()
   const outcome: Outcome = { got: [], wrong: undefined }
+  const late: (() => void)[] = []
   for (let i = 0; i < waiting; i++) {
-    replies.expect((error, reply) => outcome.got.push(error === undefined ? reply : error.message))
+    if (i % 2 === 0) {
+      replies.expect((error, reply) => outcome.got.push(error === undefined ? reply : error.message))
+      continue
+    }
+    replies.expectBytes((error, reply) => {
+      const at = outcome.got.push(error?.message) - 1
+      // Bytes are kept for as long as somebody wants them.
+      if (error === undefined) {
+        late.push(() => {
+          outcome.got[at] = texts(reply)
+        })
+      }
+    })
   }
   // One buffer for all reads, as that of a socket: nothing may keep what was in it.
   const buffer = Buffer.alloc(Math.max(1, bytes.length))
@@ -104,6 +130,7 @@ function fromQueue(bytes: Buffer, waiting: number, cuts: readonly number[]): Out
   } catch (error) {
     outcome.wrong = (error as Error).message
   }
+  for (const read of late) read()
   return outcome
 }
 
