@@ -11,8 +11,8 @@ const BANDS_PER_DECADE = 50
  * @returns 0 if a gateway holds all
  */
 export function missesOf(scenario) {
-  const { users, assignments, heldRecords } = scenario
-  if (assignments <= heldRecords || users <= heldRecords) return 0
+  const { users, assignments, wholeRecords, heldRecords } = scenario
+  if (assignments <= wholeRecords || users <= heldRecords) return 0
   const bands = bandsOf(scenario)
   const all = bands.reduce((sum, { users: n, each }) => sum + n * each, 0)
   const heldWithin = (time) =>

@@ -67,10 +67,10 @@ const PANELS = [
   },
 ]
 
-/** Returns a round number from `value` on: 1, 2, 5, 10 and so on. */
+/** Returns a round number from `value` on. */
 export function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)))
-  return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= value * 0.999)
+  return [1, 1.5, 2, 3, 4, 6, 8, 10].map((n) => n * power).find((n) => n >= value * 0.999)
 }
 
 /**
@@ -84,7 +84,7 @@ export function plotLoads(scenario, loads, caption) {
   const failures = scenario.failures.map(({ kind, at, for: time }) => {
     const from = x(at / 3_600_000)
     const width = Math.max(3, x((at + time) / 3_600_000) - from)
-    const bar = `<rect x="${from.toFixed(1)}" y="${HEAD - 8}" width="${width.toFixed(1)}" height="${height - HEAD - GAP + 12}" class="failure"/>`
+    const bar = `<rect x="${from.toFixed(1)}" y="${HEAD - 8}" width="${width.toFixed(1)}" height="${height - HEAD - 10}" class="failure"/>`
     return bar + text((from + width / 2).toFixed(1), HEAD - 14, kind, 'text-anchor="middle" class="quiet"')
   })
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="Requests, memory, CPU and accuracy over the time of a simulation">

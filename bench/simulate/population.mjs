@@ -7,11 +7,11 @@
 /** Users that are all simulated. */
 export const HEAD = 32
 /** Bands of ranks from one power of ten to the next. */
-const BANDS_PER_DECADE = 4
+const BANDS_PER_DECADE = 8
 /** Share of the work that each tier gets: rare tiers get more than their share of users. */
 const WORK = { first: 0.6, others: 0.4 }
 /** Fewest users of a stratum that are simulated, or all if it has fewer. */
-const LEAST = 8
+const LEAST = 4
 const GOLDEN = (Math.sqrt(5) - 1) / 2
 
 /** Returns the sum of r^-s over the ranks from a on, up to but without b (Euler–Maclaurin). */

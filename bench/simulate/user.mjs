@@ -15,6 +15,8 @@ import { addUser } from './tally.mjs'
 
 /** Unix ms at which a run begins unless it says otherwise: a full hour. */
 export const EPOCH = 1_800_000_000_000
+/** Windows before the run, after which a user's counts no longer depend on where they began. */
+const WARM_UP = 4
 /** Keys of a limiter that counts one user at a time. */
 const FEW = 16
 
@@ -28,7 +30,7 @@ export function createUsers(scenario, { epoch = EPOCH, warms = true } = {}) {
   const { runMs, buckets, primaries, gateways, idLength } = scenario
   const { service, policies } = serviceOf(scenario)
   const windows = Object.values(policies).flatMap(({ limits }) => limits.map(({ windowMs }) => windowMs))
-  const start = warms ? -2 * Math.max(...windows) : 0
+  const start = warms ? -WARM_UP * Math.max(...windows) : 0
   const intensity = intensityOf(scenario)
   const phases = Array.from({ length: primaries }, (_, primary) => phasesOf(scenario, primary, start))
   const logsOf = () =>
