@@ -61,6 +61,12 @@ export function keyRoutes(
       const { limiter, keys } = deps.store()
       const held = keys.keys()
       await askStore(limiter.state() === 'degraded' ? WHILE_AWAY_MS : PATIENCE_MS, held.ready)
+      if (!held.isWhole()) {
+        refuse(
+          'unprocessable',
+          'There are more keys than a gateway holds, so they cannot be listed. GET /keys/{id} shows one.',
+        )
+      }
       const page = pageOf(held.entries().values(), consumer, after)
       return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
     })

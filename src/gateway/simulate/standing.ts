@@ -129,6 +129,10 @@ async function atHand(
       await askStore(KEYS_PATIENCE, stored.ready).catch(() =>
         notes.push('API keys of the store are not loaded'),
       )
+      if (!stored.isWhole()) {
+        notes.push('there are too many API keys in the store to find those of a consumer')
+        continue
+      }
       const own = [...stored.entries().values()].filter(
         (key) => key.consumer === consumer && (key.expires === undefined || key.expires > Date.now()),
       )

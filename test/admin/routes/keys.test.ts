@@ -6,7 +6,7 @@ import { createKeyStore } from '../../../src/fleet/keyring.js'
 import { createMemoryLastUsed } from '../../../src/fleet/last-used.js'
 import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
 import { EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
-import { snapshotOf } from '../../support/gateway/gateway.js'
+import { memoryAssignments, snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(EXAMPLE.replace('api_key: { keys:', 'api_key: { store: true, keys:'))
 const config = {
@@ -210,4 +210,42 @@ t.test("a consumer's tier is that of its newest key in the store", async (t) => 
   t.match((await call('GET', '/usage/payments/bob')).json, { tier: 'pro', tier_from: 'credential' })
   t.match((await call('PUT', '/consumers/bob/tier', { body: { tier: 'free' } })).json, { tier: 'free' })
   t.match((await call('GET', '/consumers/eve/tier')).json, { tier: 'free', tier_from: 'default' })
+})
+
+t.test('more keys than a gateway holds are not listed; each is shown by its id', async (t) => {
+  const keys = createKeyStore(
+    (shape) => ({ ...createMemoryMap(shape), isWhole: () => false }),
+    createMemoryLastUsed(10),
+  )
+  const { call } = await startAdmin(t, { config, keys })
+  const { json } = await call('POST', '/keys', { body: { consumer: 'bob' } })
+  t.match(await call('GET', '/keys'), { status: 422, json: { detail: /cannot be listed/ } })
+  t.match(await call('GET', `/keys/${json.id}`), { status: 200, json: { consumer: 'bob' } })
+  const { tier_notes } = (await call('GET', '/consumers/bob/tier')).json
+  t.match(tier_notes, ['there are too many API keys in the store to find those of a consumer'])
+})
+
+t.test('an assignment that cannot be looked up, or has no effect, is noted', async (t) => {
+  const all = memoryAssignments()
+  await all.set('192.0.2.1', 'pro')
+  const find = async (consumer: string) => {
+    if (consumer === 'bob') throw new Error('the store is away')
+    return all.get(consumer)
+  }
+  const byAddress = snapshotOf(`
+tiers: [free, pro]
+services: { payments: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: payments }]
+consumers: [{ header: { name: x-id, from: [127.0.0.1/32] } }, { ip: {} }]
+`)
+  const { call } = await startAdmin(t, {
+    config: { ...config, current: () => byAddress },
+    assignments: { ...all, find, isWhole: () => false },
+  })
+  const tierOf = async (id: string) => (await call('GET', `/consumers/${id}/tier`)).json
+  t.match(await tierOf('bob'), { tier_from: 'default', tier_notes: [/could not tell whether a tier/] })
+  t.match(await tierOf('192.0.2.1'), {
+    ...{ assigned: 'pro', tier: 'free', tier_from: 'default' },
+    tier_notes: [/which has no effect: there are too many/],
+  })
 })
