@@ -191,6 +191,19 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     t.strictSame(await client.call('ACL', 'LOG'), [], 'nothing was refused')
   })
 
+  t.test('allows a split and a join of the store', async (t) => {
+    for (const command of [
+      ['store', 'split'],
+      ['tier', 'eve', 'pro'],
+      ['store', 'join'],
+    ]) {
+      const { code, stderr } = await tidegate([...command, '--config', gateway.configFile])
+      t.equal(code, 0, stderr)
+    }
+    t.equal(await client.hget('tier:{assignments}', 'eve'), 'pro')
+    t.strictSame(await client.call('ACL', 'LOG'), [], 'nothing was refused')
+  })
+
   t.test('counts nothing while too few replicas follow it, and counts again when they do', async (t) => {
     await client.config('SET', 'min-replicas-to-write', '1')
     t.strictSame(await ask('carl'), { status: 200, counted: false }, 'on_failure: open')

@@ -14,10 +14,12 @@ import { connectStore } from '../../src/limiter/redis/connect.js'
 import { createHeartbeat, HEARTBEAT_KEYS } from '../../src/limiter/redis/heartbeat.js'
 import type { Client } from '../../src/limiter/redis/run-script.js'
 import { eventually } from '../support/eventually.js'
-import { startRedis, type TestRedis } from '../support/redis/redis.js'
+import { hasRedisServer, startRedis, type TestRedis } from '../support/redis/redis.js'
+import { startRedisCluster } from '../support/redis/redis-cluster.js'
 
 const quiet = { info() {}, warn() {} }
 const shapes = [ASSIGNMENTS, AMOUNTS, API_KEYS]
+const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 
 t.jobs = 3
 
@@ -218,6 +220,35 @@ t.test('an interrupted move is finished, or undone, by another one', async (t) =
     t.equal(map.history().forgottenAt, undefined)
   }
   t.ok(tries >= 4, `${tries} were interrupted`)
+})
+
+t.test('in a Cluster the records of one slot spread over all servers', { skip }, async (t) => {
+  const nodes = await startRedisCluster(t, 3)
+  const store = connectStore({ redis: [nodes[0]!.redis.url] }, quiet)
+  const heartbeat = createHeartbeat(store)
+  const layout = createLayoutFollower({ store, heartbeat })
+  const map = createShardedMap(ASSIGNMENTS, { store, layout, heartbeat, log: quiet })
+  t.teardown(async () => {
+    await map.close()
+    layout.close()
+    await heartbeat.close()
+    store.disconnect()
+  })
+  await map.ready
+  const users = Array.from({ length: 3000 }, (_, i) => `user-${i}`)
+  await map.setAll(users.map((key) => [key, { tier: 'gold', until: undefined }]))
+  const onServers = () =>
+    Promise.all(nodes.map(async ({ redis }) => (await redis.client.keys('tier:{assignments*}')).length))
+  t.equal((await onServers()).filter((keys) => keys > 0).length, 1)
+  await moveShards(64, { store, heartbeat, shapes })
+  const spread = await onServers()
+  t.ok(Math.min(...spread) > 10, String(spread))
+  t.equal(map.entries().size, users.length)
+  await map.set('user-0', undefined)
+  await moveShards(1, { store, heartbeat, shapes })
+  t.equal(await store.hlen(ASSIGNMENTS.name), users.length - 1)
+  t.equal(map.get('user-0'), undefined)
+  t.equal(map.get('user-1')?.tier, 'gold')
 })
 
 t.test('it is refused while it cannot be done', async (t) => {
