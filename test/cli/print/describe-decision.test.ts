@@ -1,0 +1,19 @@
+import t from 'tap'
+import { requestRows } from '../../../src/cli/print/describe-decision.js'
+import type { DecisionData } from '../../../src/telemetry/decisions/decision-data.js'
+
+const ASKED = {
+  ...{ method: 'GET', host: 'localhost', path: '/a', client_ip: '192.0.2.1', config: '' },
+  ...{ route: '/*', service: 'a', quota_of: null, consumer: 'acme', tenant: null, identified_by: 'header' },
+  ...{ key_id: null, tier: 'free', tier_from: 'default', tier_stale: false, tier_unchecked: false },
+  ...{ tier_until: null, cost: 1, decision: null, limits: [], status: 200, error: null, cause: null },
+} satisfies Partial<DecisionData>
+
+t.test('a tier is marked if the store could not tell whether another one is assigned', async (t) => {
+  const tierOf = (changes: object) => requestRows({ ...ASKED, ...changes })[3]
+  t.same(tierOf({}), ['tier', 'free, the default'])
+  t.same(tierOf({ tier_unchecked: true }), [
+    'tier',
+    'free, the default; the store could not tell whether one is assigned',
+  ])
+})
