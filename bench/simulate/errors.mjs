@@ -1,4 +1,4 @@
-/** `npm run simulate -- --errors`: samples of several sizes and seeds. Is the error what it is said to be? */
+/** `npm run simulate -- --errors`: samples of several sizes and seeds. Is the sampling error what it is said to be? */
 import { printMarks } from '../harness/marks.mjs'
 import { printTable } from '../harness/table.mjs'
 import { simulate } from './run.mjs'

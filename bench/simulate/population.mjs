@@ -12,6 +12,8 @@ const BANDS_PER_DECADE = 8
 const WORK = { first: 0.6, others: 0.4 }
 /** Fewest users of a stratum that are simulated, or all if it has fewer. */
 const LEAST = 4
+/** Ranks of a band up to which its users are listed. Larger bands lie beyond `headUsers`. */
+const SMALL = 20_000
 const GOLDEN = (Math.sqrt(5) - 1) / 2
 
 /** Returns the sum of r^-s over the ranks from a on, up to but without b (Euler–Maclaurin). */
@@ -35,28 +37,29 @@ export function demandOf({ users, requestsPerUser, zipf }) {
 }
 
 /**
- * Returns the strata of a population.
+ * Returns the strata of a population: all users of one tier within a band of ranks.
  *
  * @param takes about how many decisions the simulated users of all strata but the head's may ask for
- * @returns of each: the tier, the ranks from `from` on, up to but without `to`, how many `users` it has (a fraction, in the mean
- *   over all populations), how many of them are `simulated`, and how many decisions each is expected to ask for
+ * @returns of each: the tier, the ranks from `from` on, up to but without `to`, in small bands its `ranks` one by one, how many `users`
+ *   it has, how many of them are `simulated`, and how many decisions `each` is expected to ask for
  */
 export function strataOf(scenario, takes) {
   const demand = demandOf(scenario)
   const names = Object.keys(scenario.tiers)
   const bands = bandsOf(scenario.users)
-  return bands.flatMap(({ from, to }) =>
-    names.map((tier, i) => {
-      const { ofHead, ofRest } = scenario.tiers[tier]
-      const inHead = Math.max(0, Math.min(to, scenario.headUsers + 1) - from)
-      const users = inHead * ofHead + (to - from - inHead) * ofRest
+  return bands.flatMap(({ from, to }) => {
+    const ranks = to - from > SMALL ? [] : Array.from({ length: to - from }, (_, i) => from + i)
+    return names.flatMap((tier, i) => {
+      const own = ranks.filter((rank) => tierOf(scenario, rank) === tier)
+      const users = ranks.length > 0 ? own.length : (to - from) * scenario.tiers[tier].ofRest
+      if (users === 0) return []
       const each = Math.max(1, demand(Math.sqrt(from * to)))
       const work =
         (takes / bands.length) * (i === 0 ? WORK.first : WORK.others / Math.max(1, names.length - 1))
       const simulated = Math.ceil(Math.min(users, Math.max(LEAST, work / each)))
-      return { tier, from, to, users, simulated, each }
-    }),
-  )
+      return [{ tier, from, to, ranks: own, users, simulated, each }]
+    })
+  })
 }
 
 function bandsOf(users) {
@@ -68,9 +71,16 @@ function bandsOf(users) {
 }
 
 /** Returns the ranks of simulated users i to j - 1 of a stratum: spread evenly, each at a random place of its part. */
-export function ranksOf({ from, to, simulated }, i, j, random) {
-  const step = (to - from) / simulated
-  return Array.from({ length: j - i }, (_, k) => Math.floor(from + (i + k + random()) * step))
+export function ranksOf(scenario, { tier, from, to, ranks, simulated }, i, j, random) {
+  const places = ranks.length || to - from
+  return Array.from({ length: j - i }, (_, k) => {
+    const place = Math.floor(((i + k + random()) * places) / simulated)
+    if (ranks.length > 0) return ranks[place]
+    // The next user of the tier. At the end of the band, the search goes on at its beginning.
+    let rank = from + place
+    while (tierOf(scenario, rank) !== tier) rank = rank + 1 < to ? rank + 1 : from
+    return rank
+  })
 }
 
 /**

@@ -60,8 +60,8 @@ export function addUser(tally, totals) {
 }
 
 /**
- * Returns the estimate of each total over a population, and its standard error: of the sampling, and of what users happen to do. So a
- * stratum whose users are all simulated has an error, too. One with a single user has none that could be known.
+ * Returns the estimate of each total over a population, and the standard error of the sampling. Where all users of a stratum are
+ * simulated it has none.
  *
  * @param strata of each the number of `users`, of `simulated`, and the `sums` and `squares` of the simulated
  */
@@ -72,9 +72,9 @@ export function estimate(strata) {
       let variance = 0
       for (const { users, simulated: n, sums, squares } of strata) {
         total += (users / n) * sums[i]
-        if (n < 2) continue
+        if (n < 2 || n >= users) continue
         const spread = Math.max(0, squares[i] - sums[i] ** 2 / n) / (n - 1)
-        variance += users ** 2 * (spread / n)
+        variance += users ** 2 * (1 - n / users) * (spread / n)
       }
       return [name, { total, error: Math.sqrt(variance) }]
     }),

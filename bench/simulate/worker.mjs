@@ -8,13 +8,17 @@ import { createUsers } from './user.mjs'
 const { scenario, options } = workerData
 const simulate = createUsers(scenario, options)
 const demand = demandOf(scenario)
+const tiers = Object.keys(scenario.tiers)
+
+/** Returns the seed of a user's day. It is the same in every sample, so that samples differ by their users only. */
+const seedOf = (rank, tier) => Math.imul(rank, 0x9e3779b1) ^ Math.imul(tiers.indexOf(tier) + 1, 0x85ebca6b)
 
 parentPort.on('message', ({ number, seed, stratum, first, last, rank, tier }) => {
-  const random = randomFrom(seed)
   const tally = createTally(scenario)
-  const ranks = rank === undefined ? ranksOf(stratum, first, last, random) : [rank]
-  const users = ranks.map((one) =>
-    simulate({ rank: one, tier: tier ?? stratum.tier, demand: demand(one) }, random, tally),
-  )
+  const ranks = rank === undefined ? ranksOf(scenario, stratum, first, last, randomFrom(seed)) : [rank]
+  const users = ranks.map((one) => {
+    const user = { rank: one, tier: tier ?? stratum.tier, demand: demand(one) }
+    return simulate(user, randomFrom(seedOf(one, user.tier)), tally)
+  })
   parentPort.postMessage({ number, tally, user: rank === undefined ? undefined : users[0] })
 })
