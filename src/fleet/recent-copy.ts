@@ -88,7 +88,11 @@ export function createCopy<V>(
     bound(): void {
       if (some !== undefined || recent === undefined) return
       some = createRecentValues(shape, now, recent.room)
-      for (const [key, value] of whole.entries()) some.learn(key, value)
+      for (const [key, value] of whole.entries()) {
+        some.learn(key, value)
+        // A key that was never asked for would be dropped first.
+        some.get(key)
+      }
       whole.replace(new Map())
     },
     /** Removes ended values from a whole copy. Returns true if there were any. */

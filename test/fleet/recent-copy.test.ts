@@ -11,6 +11,7 @@ import { SPLIT, shardOf, shardsOf } from '../../src/fleet/shards.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
 import { hasRedisServer, ownRedis, startRedis } from '../support/redis/redis.js'
+import { startRedisCluster } from '../support/redis/redis-cluster.js'
 
 /** Tests a map of which a gateway holds only what was asked for lately. */
 
@@ -242,6 +243,16 @@ t.test(
   },
 )
 
+t.test('a copy that becomes a recent one keeps as much as it has room for', async (t) => {
+  const size = createCopySize({ count: async () => 0 })
+  const recent = { size, room: 80, limits: createLookUpLimits(), timeoutMs: 1000 }
+  const copy = createCopy(PASSES, recent, async () => [], Date.now)
+  for (let i = 0; i < 500; i++) copy.put(`${i}`, { owner: `${i}` })
+  copy.bound()
+  t.equal(copy.size, 80)
+  t.equal(copy.get('499')?.owner, '499')
+})
+
 t.test('a copy without the means to be a recent one stays whole', async (t) => {
   const copy = createCopy(PASSES, undefined, async () => [], Date.now)
   copy.put('a', { owner: 'alice' })
@@ -251,13 +262,9 @@ t.test('a copy without the means to be a recent one stays whole', async (t) => {
   t.equal(copy.knows('b'), true)
 })
 
-t.test('a map of many shards is held by one decision, and each shard looks up its own', async (t) => {
-  const redis = await startRedis(t)
-  const shards = shardsOf(PASSES, SPLIT)
-  const keys = Array.from({ length: 300 }, (_, i) => `key-${i}`)
-  for (const key of keys)
-    await redis.client.hset(shards[shardOf(key, SPLIT)]!.name, key, JSON.stringify({ owner: key }))
-  const store = connectStore({ redis: redis.url }, quiet)
+/** Opens a map of 64 shards of which a gateway holds at most 10 keys each. */
+function openSharded(t: Test, redis: string | readonly string[], most: number): RedisMap<Pass> {
+  const store = connectStore({ redis }, quiet)
   const map = createShardedMap(PASSES, {
     store,
     log: quiet,
@@ -266,12 +273,22 @@ t.test('a map of many shards is held by one decision, and each shard looks up it
       follow: (open) => void open(SPLIT),
       shards: async () => SPLIT,
     },
-    recent: { limits: createLookUpLimits(), timeoutMs: 1000, most: 299, room: 640 },
+    recent: { limits: createLookUpLimits(), timeoutMs: 1000, most, room: 640 },
   })
   t.teardown(async () => {
     await map.close()
     store.disconnect()
   })
+  return map
+}
+
+t.test('a map of many shards is held by one decision, and each shard looks up its own', async (t) => {
+  const redis = await startRedis(t)
+  const shards = shardsOf(PASSES, SPLIT)
+  const keys = Array.from({ length: 300 }, (_, i) => `key-${i}`)
+  for (const key of keys)
+    await redis.client.hset(shards[shardOf(key, SPLIT)]!.name, key, JSON.stringify({ owner: key }))
+  const map = openSharded(t, redis.url, 299)
   await map.ready
   t.equal(map.isWhole(), false)
   t.match(map.history(), { held: 0, isWhole: false })
@@ -284,4 +301,22 @@ t.test('a map of many shards is held by one decision, and each shard looks up it
   t.match(map.history(), { lookUps: { found: 100, none: 1, failed: 0, refused: 0 } })
   await map.set('key-0', { owner: 'anna' })
   t.equal(map.get('key-0')?.owner, 'anna')
+})
+
+t.test('strangers are looked up on every primary of a Cluster', { skip: !hasRedisServer }, async (t) => {
+  const nodes = await startRedisCluster(t, 2)
+  const urls = nodes.map(({ redis }) => redis.url)
+  const [writer, map] = [openSharded(t, urls, 1_000_000), openSharded(t, urls, -1)]
+  await Promise.all([writer.ready, map.ready])
+  t.same([writer.isWhole(), map.isWhole()], [true, false])
+  const keys = Array.from({ length: 200 }, (_, i) => `key-${i}`)
+  await writer.setAll(keys.map((key) => [key, { owner: key }]))
+  const found = await Promise.all(keys.map(map.find))
+  t.same(
+    found.map((one) => one?.owner),
+    keys,
+  )
+  await writer.setAll(keys.map((key) => [key, { owner: 'new' }]))
+  await eventually('the changes', () => keys.every((key) => (map.get(key)?.owner ?? 'new') === 'new'))
+  t.equal(map.get('key-7')?.owner ?? (await map.find('key-7'))?.owner, 'new')
 })
