@@ -1,4 +1,5 @@
-// Tests src/fleet/{move-shards,sharded-map,stored-map}.ts beside gateways of the version before shards.
+// Tests src/fleet/{move-shards,sharded-map,stored-map}.ts
+// Gateways of the version before shards run beside those of this one.
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { API_KEYS } from '../../src/fleet/api-keys.js'
