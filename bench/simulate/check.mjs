@@ -22,6 +22,9 @@ const MINUTE = 60_000
 const NEAR = 0.05
 /** Ms until Redis has freed the buffers of busy connections. */
 const SETTLE = 4000
+/** Runs of a case at most, and the share of late requests above which one does not count. */
+const RUNS = 3
+const MOST_LATE = 0.002
 /** Ms until the first request. */
 const LEAD = 200
 /** Within a minute: no key of a minute's window expires before the memory is read. */
@@ -55,7 +58,7 @@ export async function main({ seed }) {
   for (const [name, changes] of Object.entries(CASES)) {
     const scenario = scenarioOf({ ...SMALL, ...changes })
     const events = eventsOf(scenario, seed + 1)
-    const { epoch, ...real } = await runForReal(scenario, events)
+    const { epoch, ...real } = await runInTime(scenario, events)
     const simulated = await predict(scenario, epoch, seed)
     const names = Object.keys(real)
     console.log(`\n${name}\n`)
@@ -104,7 +107,17 @@ async function predict(scenario, epoch, seed) {
   }
 }
 
-/** Returns when the run began, in unix ms, and its figures. */
+/** Runs until the requests were sent at their moments: late ones come together, and more of them are denied. */
+async function runInTime(scenario, events) {
+  for (let left = RUNS - 1; ; left--) {
+    const { late, ...run } = await runForReal(scenario, events)
+    if (late <= MOST_LATE * run.requests) return run
+    console.log(`${late} requests were sent more than 100 ms late, because the machine is busy`)
+    if (left === 0) throw new Error(`no run of ${RUNS} was in time`)
+  }
+}
+
+/** Returns when the run began, in unix ms, how many requests were late, and its figures. */
 async function runForReal(scenario, events) {
   const store = await startStore()
   try {
@@ -140,11 +153,10 @@ async function runForReal(scenario, events) {
     const keys = await store.keys()
     await Promise.all(gateways.map((worker) => worker.terminate()))
     const sum = (name) => answers.reduce((all, one) => all + one[name], 0)
-    if (sum('late') > 0)
-      console.log(`${sum('late')} requests were sent more than 100 ms late: the machine is busy`)
     if (sum('degraded') > 0) throw new Error(`${sum('degraded')} decisions were made without Redis`)
     return {
       epoch,
+      late: sum('late'),
       requests: sum('store') + sum('cache'),
       'decisions of Redis': sum('store'),
       'remembered denials': sum('cache'),

@@ -7,6 +7,8 @@ import { TOTALS } from './tally.mjs'
 /** Sample sizes, as shares of the one that was asked for. */
 const SHARES = [1 / 16, 1 / 4, 1]
 const SEEDS = 5
+/** Size from which the error is judged. A smaller sample has too few users of a stratum to know the error of what is rare. */
+const JUDGED = 1 / 4
 /** Standard errors that a sample may be off. Of a hundred samples and totals, 99.7 % are nearer. */
 const FAR = 4
 
@@ -40,6 +42,7 @@ export async function main({ scenario, takes, seed }) {
         percent(deviation(totals) / reference[name]),
         off.toFixed(2),
       ])
+      if (share < JUDGED) continue
       marks.push({
         name: `${name}, ${runs[0].simulated} users`,
         figure: `${off.toFixed(2)} standard errors`,

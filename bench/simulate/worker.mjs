@@ -11,7 +11,13 @@ const demand = demandOf(scenario)
 const tiers = Object.keys(scenario.tiers)
 
 /** Returns the seed of a user's day. It is the same in every sample, so that samples differ by their users only. */
-const seedOf = (rank, tier) => Math.imul(rank, 0x9e3779b1) ^ Math.imul(tiers.indexOf(tier) + 1, 0x85ebca6b)
+function seedOf(rank, tier) {
+  // The last steps of MurmurHash3: near ranks get seeds that have nothing in common.
+  let hash = Math.imul(rank, tiers.length) + tiers.indexOf(tier)
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return hash ^ (hash >>> 16)
+}
 
 parentPort.on('message', ({ number, seed, stratum, first, last, rank, tier }) => {
   const tally = createTally(scenario)
