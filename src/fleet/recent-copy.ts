@@ -88,7 +88,9 @@ export function createCopy<V>(
     bound(): void {
       if (some !== undefined || recent === undefined) return
       some = createRecentValues(shape, now, recent.room)
+      let tooMany = whole.entries().size - recent.room
       for (const [key, value] of whole.entries()) {
+        if (tooMany-- > 0) continue
         some.learn(key, value)
         // A key that was never asked for would be dropped first.
         some.get(key)

@@ -16,6 +16,20 @@ const NEW_SHARE = 8
 const MOST_CHECKED = 16
 
 /**
+ * Returns a function that returns the oldest entry of a map that is not empty. The caller deletes it before the next
+ * call. One iterator does it all: a new one would step over everything that was deleted since the map last grew.
+ */
+function createOldest<V>(map: ReadonlyMap<string, V>): () => readonly [string, V] {
+  let entries = map.entries()
+  return () => {
+    const { done, value } = entries.next()
+    if (!done) return value
+    entries = map.entries()
+    return entries.next().value!
+  }
+}
+
+/**
  * Holds the values that were asked for lately, and the keys that are known to have none. It is bounded. A key that was
  * asked for once waits in a short queue, and is dropped at its end. A key that is asked for again moves to the main
  * queue, where keys without recent use are dropped (S3-FIFO: Yang, Zhang, Qiu, Yue and Rashmi, SOSP 2023). So a flood
@@ -43,18 +57,21 @@ export function createRecentValues<V>(
     return end !== undefined && end <= now() ? undefined : value
   }
 
+  const oldestFresh = createOldest(fresh)
+  const oldestKept = createOldest(kept)
+
   function dropKept(): void {
-    let checked = 0
-    for (const [key, slot] of kept) {
+    for (let checked = 1; ; checked++) {
+      const [key, slot] = oldestKept()
       kept.delete(key)
-      if (!slot.used || ++checked >= MOST_CHECKED) return
+      if (!slot.used || checked >= MOST_CHECKED) return
       slot.used = false
       kept.set(key, slot)
     }
   }
 
   function dropFresh(): void {
-    const [key, slot] = fresh.entries().next().value!
+    const [key, slot] = oldestFresh()
     fresh.delete(key)
     if (!slot.used) return
     if (kept.size >= mostKept) dropKept()

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { slotOfKey } from '../limiter/key.js'
 import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import { Cluster } from '../limiter/redis/ioredis.js'
@@ -74,6 +75,8 @@ const RELOAD_SPREAD_LEAST = 100
  * the store early.
  */
 const CLOCKS_DIFFER = 600_000
+/** How long messages that are on their way are waited for, in ms, after each that arrives. */
+const MESSAGES_TAKE = 20
 /** Interval in ms between two questions to the other gateways for what the store has forgotten. */
 const LEARN_EVERY = 500
 const LEARN_AT_MOST_EVERY = 60_000
@@ -209,6 +212,18 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     numbers.version = present
   }
 
+  /**
+   * Returns true if messages bring the copy to this number. In an import there are always some on their way, and the
+   * log is too short to read them all from it.
+   */
+  async function arrives(number: number): Promise<boolean> {
+    for (let before = -1; before < numbers.version && numbers.version < number && !closed; ) {
+      before = numbers.version
+      await delay(MESSAGES_TAKE, undefined, { ref: false })
+    }
+    return numbers.version >= number
+  }
+
   async function loadKeys(keys: readonly string[], present: number): Promise<void> {
     for (const key of keys) if (!held.knows(key)) held.put(key, undefined)
     for await (const page of stored.values(keys.filter(held.knows))) {
@@ -331,7 +346,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       if (ended) await stored.sweep()
       // Changes made during a long load are read again.
       if (!closed && !numbers.loadAnew) return poll()
-    } else if (present > numbers.version) await loadChanges(present)
+    } else if (!(await arrives(present))) await loadChanges(present)
     confirmed = asked
     isSettled = forgotten === undefined && mark.state !== 'open'
     pollAt = performance.now() + (POLL_ANYWAY + Math.random() * POLL_ANYWAY_SPREAD) * shards
