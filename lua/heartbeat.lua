@@ -4,7 +4,9 @@
 -- KEYS[2]  nodes:{gateways}:members  sorted set: the same, without gateways of versions before this script
 -- KEYS[3]  nodes:{gateways}:status   hash: gateway of KEYS[2] -> its status, JSON
 -- KEYS[4]  nodes:{gateways}:changes  sorted set: name by the number of its latest announcement. #sequence has the greatest
---                                    number, #since the unix ms at which this set began
+--                                    number, #since the unix ms at which this set began. Any client with access to the
+--                                    store may write: a number far in the future would hide others, and ends the set, as
+--                                    do far more names than there are
 -- KEYS[5]  nodes:{gateways}:layout   layout of the maps that have many slots
 -- ARGV[1]  gateway; empty: the caller does not decide, and is not counted
 -- ARGV[2]  ms for which it is believed; 0: it leaves
@@ -12,30 +14,33 @@
 -- ARGV[4]  status; empty: as it was
 -- ARGV[5]  and on: names to announce
 --
--- Reply    how many live, how many of them are in KEYS[2], the greatest number, #since, the layout (empty: none), then the names
---          announced after ARGV[3]; names that begin with # are not announcements
+-- Reply    how many live, how many of them are in KEYS[2], the greatest number, #since, 1 if KEYS[2] did not have the caller, the
+--          layout (empty: none), then the names announced after ARGV[3]; names that begin with # are not announcements
 -- Expires  KEYS[1] when the last gateway is not believed any more, KEYS[2] and KEYS[3] an hour after the last heartbeat; the others
 --          never
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)
-if ARGV[1] ~= '' and ARGV[2] == '0' then
-  redis.call('ZREM', KEYS[1], ARGV[1])
+if ARGV[2] == '0' then
   dead[#dead + 1] = ARGV[1]
+end
+if #dead > 0 then
+  redis.call('ZREM', KEYS[2], unpack(dead))
+  redis.call('HDEL', KEYS[3], unpack(dead))
+end
+local added = 0
+if ARGV[2] == '0' then
+  redis.call('ZREM', KEYS[1], ARGV[1])
 elseif ARGV[1] ~= '' then
   redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-  redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+  added = redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   if ARGV[4] ~= '' then
     redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
     redis.call('PEXPIRE', KEYS[3], 3600000)
     redis.call('PEXPIRE', KEYS[2], 3600000)
   end
-end
-if #dead > 0 then
-  redis.call('ZREM', KEYS[2], unpack(dead))
-  redis.call('HDEL', KEYS[3], unpack(dead))
 end
 local members = redis.call('ZCARD', KEYS[2])
 local alive = redis.call('ZCARD', KEYS[1])
@@ -45,6 +50,10 @@ if alive ~= members then
 end
 local known = redis.call('ZMSCORE', KEYS[4], '#sequence', '#since')
 local sequence = tonumber(known[1] or 0)
+if sequence > now + 86400000 or redis.call('ZCARD', KEYS[4]) > 5000 then
+  redis.call('UNLINK', KEYS[4])
+  sequence, known = 0, {}
+end
 local since = tonumber(known[2] or now)
 if not known[2] then
   redis.call('ZADD', KEYS[4], since, '#since')
@@ -66,6 +75,7 @@ return {
   members,
   sequence,
   since,
+  added,
   layout or '',
   unpack(names),
 }

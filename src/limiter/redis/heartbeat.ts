@@ -155,6 +155,7 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     const sent = performance.now()
     const at = Date.now()
     const said = shards === '' && status === '' ? '' : `${shards} ${status}`
+    const sends = said !== written
     try {
       const reply = await askStore(
         TIMEOUT,
@@ -162,13 +163,18 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
           member: decides ? self : '',
           ttl: BELIEVED_FOR,
           seen,
-          status: said === written ? '' : said,
+          status: sends ? said : '',
           names,
         }),
       )
       for (const name of names) announced.set(name, sent)
       if (closed) return
       written = said
+      // A process that was stopped for long counted as dead.
+      if (reply.isNew && !sends && said !== '') {
+        written = ''
+        beats = 0
+      }
       hear(reply, sent, at)
     } catch (error) {
       // The store may have lost what it had before it answers again.
@@ -214,6 +220,10 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     timer.unref()
   }
 
+  // The server that comes next may not have the announcements.
+  const forgetAnnounced = () => announced.clear()
+  store.on('close', forgetAnnounced)
+  store.on('node error', forgetAnnounced)
   if (store.status === 'ready') tick()
   else store.once('ready', tick)
 
@@ -254,6 +264,8 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
       closed = true
       clearTimeout(timer)
       store.off('ready', tick)
+      store.off('close', forgetAnnounced)
+      store.off('node error', forgetAnnounced)
       if (store.status !== 'ready' || !decides) return
       const leaving = runHeartbeat(store, KEYS, {
         member: self,

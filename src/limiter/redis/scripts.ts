@@ -188,6 +188,8 @@ export interface HeartbeatReply {
   readonly sequence: number
   /** Unix ms since which the store has announcements. It changes when the store forgets them. */
   readonly since: number
+  /** True if the store did not know that the caller lives: then it has no status of it either. */
+  readonly isNew: boolean
   /** Layout of the maps in many slots; empty for none. */
   readonly layout: string
   /** Names that were announced since `seen`. */
@@ -206,9 +208,9 @@ export async function runHeartbeat(
 ): Promise<HeartbeatReply> {
   const args = [member, String(ttl), seen === undefined ? '' : String(seen), status, ...names]
   const reply = await run(client, heartbeat, keys, args)
-  const [numbers, texts] = Array.isArray(reply) ? [reply.slice(0, 4), reply.slice(4)] : [[], []]
-  const [alive, members, sequence, since] = numbers as number[]
-  if (numbers.length < 4 || texts.length < 1 || !numbers.every(Number.isSafeInteger))
+  const [numbers, texts] = Array.isArray(reply) ? [reply.slice(0, 5), reply.slice(5)] : [[], []]
+  const [alive, members, sequence, since, added] = numbers as number[]
+  if (numbers.length < 5 || texts.length < 1 || !numbers.every(Number.isSafeInteger))
     throw new Error('the store answered a heartbeat with something else')
   const [layout, ...named] = texts.map(String)
   return {
@@ -216,6 +218,7 @@ export async function runHeartbeat(
     members: members!,
     sequence: sequence!,
     since: since!,
+    isNew: added === 1,
     layout: layout!,
     names: named.filter((name) => !name.startsWith('#')),
   }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
 import {
@@ -215,4 +216,62 @@ t.test('a list of far too many gateways is not read', async (t) => {
   const many = Array.from({ length: 10_001 }, (_, i) => [later, `x${i}`]).flat()
   await redis.client.zadd(HEARTBEAT_KEYS.gateways, ...(many as [number, string]))
   await t.rejects(heartbeat.members(), /too many gateways/)
+})
+
+t.test('a gateway that was stopped for so long that its status is gone writes it again', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [open(t, redis.url, 'a'), open(t, redis.url, 'b')]
+  a.setStatus('{"a":1}')
+  a.setShards(1)
+  await answered(a, b)
+  const status = () => redis.client.hget(HEARTBEAT_KEYS.status, 'a')
+  await eventually('stored', async () => (await status()) === '1 {"a":1}')
+  // After the first heartbeat the status is sent once more.
+  await further(a, 8)
+  // As the others see it: it has not been heard for 8 s.
+  for (const key of [HEARTBEAT_KEYS.gateways, HEARTBEAT_KEYS.members])
+    await redis.client.zadd(key, Date.now() - 1, 'a')
+  b.setStatus('b')
+  await eventually(
+    'it counts as dead',
+    async () => (await redis.client.hexists(HEARTBEAT_KEYS.status, 'a')) === 0,
+  )
+  await eventually('stored again', async () => (await status()) === '1 {"a":1}')
+})
+
+t.test('what a server forgot when it was replaced is announced again', { skip }, async (t) => {
+  const redis = await ownRedis(t)
+  const [a, b] = [open(t, redis.url), open(t, redis.url)]
+  await answered(a, b)
+  const before = await redis.client.zmscore(HEARTBEAT_KEYS.changes, '#sequence', '#since')
+  await a.announce('ban:{bans}')
+  // A replica that did not get the announcement becomes the primary. Its clients connect again.
+  await redis.client.del(HEARTBEAT_KEYS.changes)
+  await redis.client.zadd(HEARTBEAT_KEYS.changes, before[0] ?? 0, '#sequence', before[1]!, '#since')
+  await redis.client.call('CLIENT', 'KILL', 'TYPE', 'NORMAL', 'SKIPME', 'yes')
+  const from = b.heard.length
+  await delay(100)
+  // Within the second that an announcement covers.
+  await a.announce('ban:{bans}').catch(() => {})
+  await eventually('heard', () => b.heard.slice(from).some((one) => one.includes('ban:{bans}')))
+})
+
+t.test('announcements that no gateway can have made do not hide others', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [open(t, redis.url), open(t, redis.url)]
+  await answered(a, b)
+  for (const number of ['inf', '1e300', '9007199254740991']) {
+    await redis.client.zadd(HEARTBEAT_KEYS.changes, number, '#sequence')
+    const heard = () => b.heard.at(-1)!.includes('ban:{bans}') || !b.tellsAll()
+    await a.announce('ban:{bans}').catch(() => {})
+    await eventually(`others hear, or know that they do not (${number})`, heard)
+    await eventually(`it is mended (${number})`, () => a.tellsAll() && b.tellsAll())
+  }
+  const many = Array.from({ length: 20_000 }, (_, i) => [1e300, `x${i}`]).flat()
+  await redis.client.zadd(HEARTBEAT_KEYS.changes, ...(many as [number, string]))
+  await a.announce('ban:{bans}')
+  await eventually(
+    'heard in spite of 20,000 other names',
+    () => b.heard.at(-1)!.includes('ban:{bans}') || b.heard.at(-1)!.startsWith('all'),
+  )
 })
