@@ -179,6 +179,25 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
       throw new MapRefusal('another operator has taken over')
   }
 
+  /**
+   * Returns true if the records are in the shards of the target although the layout says otherwise: the store has
+   * forgotten the layout, and no gateway was there to write it back.
+   */
+  async function isForgotten(source: ShardCount): Promise<boolean> {
+    const states = async (count: ShardCount) =>
+      new Set(
+        await Promise.all(
+          shapes.flatMap((shape) =>
+            shardsOf(shape, count).map(async (shard) => (await versionOf(shard)).state),
+          ),
+        ),
+      )
+    if (!(await states(source)).has('moved')) return false
+    if ((await states(target)).has('moved'))
+      throw new MapRefusal('the records are in neither layout as a whole; restore the store from a backup')
+    return true
+  }
+
   const countIn = async (shape: ShardedShape, count: ShardCount) => {
     const counts = await Promise.all(shardsOf(shape, count).map(({ name }) => ask(store.hlen(name))))
     return counts.reduce((sum, one) => sum + one, 0)
@@ -234,15 +253,17 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
     if (source === target && layout.other === undefined) return { shards: target, moved: false, copied }
     if (source !== target) {
       await refuseIfItCannotBeDone(source)
-      layout = await writeLayout(layout, source, target)
-      try {
-        await copyAll(source)
-      } catch (error) {
-        // Not if another operator goes on with it.
-        await keepLock()
-          .then(() => forShards(source, thaw))
-          .catch(() => {})
-        throw error
+      if (!(await isForgotten(source))) {
+        layout = await writeLayout(layout, source, target)
+        try {
+          await copyAll(source)
+        } catch (error) {
+          // Not if another operator goes on with it.
+          await keepLock()
+            .then(() => forShards(source, thaw))
+            .catch(() => {})
+          throw error
+        }
       }
       layout = await writeLayout(layout, target, source)
     }

@@ -294,7 +294,9 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     // Read first: a change made while the rest is read has a greater number, and the next poll reads it again.
     const [{ number: present, state }, marked] = await Promise.all([stored.version(), stored.mark()])
     // The last known values stay in force until this gateway reads the shards that they were moved to.
-    if (state === 'moved') return
+    if (state === 'moved' && confirmed > 0) return
+    if (state === 'moved')
+      throw new Error('they are in other shards than the layout of the store says; see tidegate store')
     mark = marked
     numbers.reached(present)
     const isDecided = mark.state === 'decided' && mark.at > decidedAt

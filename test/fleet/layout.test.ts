@@ -55,6 +55,10 @@ t.test('a layout is written once', async (t) => {
   t.equal(await runLayout(redis.client, '1 1 64'), '1 1 64')
   t.equal(await runLayout(redis.client, '1 64'), '1 1 64', 'somebody was faster')
   t.equal(await runLayout(redis.client, '2 64 1'), '2 64 1')
+  for (const junk of ['x', '9999999999 64', '7', '7 x', '99999999999999999999']) {
+    await redis.client.set(LAYOUT, junk)
+    t.equal(await runLayout(redis.client, '3 64'), '3 64', `instead of ${junk}`)
+  }
 })
 
 t.test('a process follows the layout, and says from how many shards it reads', async (t) => {

@@ -7,6 +7,7 @@ import { createLayoutFollower } from '../../src/fleet/layout.js'
 import { moveShards, storedLayout } from '../../src/fleet/move-shards.js'
 import { AMOUNTS } from '../../src/fleet/overrides.js'
 import { FrozenMap, MapRefusal } from '../../src/fleet/replicated-map.js'
+import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { createShardedMap } from '../../src/fleet/sharded-map.js'
 import { type ShardCount, shardOf, shardsOf } from '../../src/fleet/shards.js'
 import type { Assignment } from '../../src/limiter/limiter.js'
@@ -220,6 +221,36 @@ t.test('an interrupted move is finished, or undone, by another one', async (t) =
     t.equal(map.history().forgottenAt, undefined)
   }
   t.ok(tries >= 4, `${tries} were interrupted`)
+})
+
+t.test('a layout that the store has forgotten costs no records', async (t) => {
+  const redis = await startRedis(t)
+  const { client } = redis
+  const { move } = await openOperator(t, redis)
+  await client.hset(ASSIGNMENTS.name, { ann: 'gold', bob: 'free' })
+  await client.set(`${ASSIGNMENTS.name}:version`, '2')
+  const before = await recordsIn(redis, ASSIGNMENTS)
+  await move(64)
+  // No gateway is there to write it back.
+  await client.del(HEARTBEAT_KEYS.layout)
+  t.equal((await move(1)).moved, false)
+  t.same(await recordsIn(redis, ASSIGNMENTS), before)
+  const store = connectStore({ redis: redis.url }, quiet)
+  const warnings: string[] = []
+  const log = { info() {}, warn: (fields: object) => void warnings.push(JSON.stringify(fields)) }
+  const map = createRedisMap(ASSIGNMENTS, { store, log })
+  t.teardown(async () => {
+    await map.close()
+    store.disconnect()
+  })
+  await eventually('a gateway that starts says why it is not ready', () =>
+    /other shards/.test(warnings[0] ?? ''),
+  )
+  t.equal((await move(64)).moved, true)
+  t.same(await recordsIn(redis, ASSIGNMENTS), before)
+  const gateway = openGateway(t, redis)
+  await gateway.ready
+  t.equal(gateway.get('ann')?.tier, 'gold')
 })
 
 t.test('in a Cluster the records of one slot spread over all servers', { skip }, async (t) => {
