@@ -22,6 +22,15 @@ server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
   const gateways = await Promise.all([startWhole(t, yaml), startWhole(t, yaml)])
+  // A gateway whose store does not answer within a second starts without it, and lets the first sockets through uncounted.
+  for (const { admin } of gateways) {
+    await eventually('it counts in Redis', async () =>
+      /^tidegate_store_state\{state="up"\} 1$/m.test(await (await fetch(`${admin}/metrics`)).text()),
+    )
+  }
+  t.teardown(() => {
+    if (!t.passing()) for (const gateway of gateways) t.comment(gateway.stderr())
+  })
   /** Resolves with the open socket, or with the status of the refusal. */
   const dial = async (gateway: number, user = 'alice'): Promise<WebSocket | number> => {
     const url = gateways[gateway]!.address.replace('http', 'ws')
