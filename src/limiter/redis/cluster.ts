@@ -12,7 +12,8 @@ const MOVED_PAUSE = 500
 const MOVED_JITTER = 500
 /** Error of a server that is not in a Cluster. */
 const NO_CLUSTER = /cluster support disabled/
-const NO_SLOTS = 'the reply to CLUSTER SLOTS is not a list of slots'
+const NO_LIST = 'the reply to CLUSTER SLOTS is not a list of slots'
+const NO_SLOTS = 'it knows no slots of a Cluster'
 /** `connect` of ioredis compares the message. */
 const NO_NODE_ANSWERS = 'Failed to refresh slots cache.'
 
@@ -136,30 +137,42 @@ export class StoreCluster extends Cluster {
     return false
   }
 
-  /** Returns an error if no node answers. */
+  /**
+   * Learns the slots from the first node that knows any. A node that has lost its Cluster knows none: it says nothing about
+   * the others. A server that is not in a Cluster has all slots, if no node knows better: so gateways can be ready for a
+   * Cluster before Redis is one.
+   *
+   * @returns an error if no node answers
+   */
   async #askForSlots(): Promise<Error | undefined> {
     const shuffled = this.nodes()
       .map((node) => ({ node, at: Math.random() - (isConnected(node) ? 1 : 0) }))
       .sort((a, b) => a.at - b.at)
+    let alone: readonly SlotRange[] | undefined
     for (const { node } of shuffled) {
       const { host = '127.0.0.1', port = 6379 } = node.options
       const server = `${host}:${port}`
       try {
-        const ranges = await slotsFrom(node, host, port)
+        const ranges = await slotsFrom(node, host)
         if (this.#isDisconnected()) break
         if (ranges === undefined) {
-          this.#onBroken(server, NO_SLOTS)
+          this.#onBroken(server, NO_LIST)
           giveUp(node)
-          throw new Error(NO_SLOTS)
+          throw new Error(NO_LIST)
         }
+        if (ranges.length === 0) throw new Error(NO_SLOTS)
         this.#know(ranges)
         return undefined
       } catch (error) {
         if (this.#isDisconnected()) break
-        this.emit('node error', error, server)
+        if (NO_CLUSTER.test((error as Error).message))
+          alone ??= [{ first: 0, last: SLOTS - 1, nodes: [{ host, port }] }]
+        else this.emit('node error', error, server)
       }
     }
-    return new Error(NO_NODE_ANSWERS)
+    if (alone === undefined || this.#isDisconnected()) return new Error(NO_NODE_ANSWERS)
+    this.#know(alone)
+    return undefined
   }
 
   #isDisconnected(): boolean {
@@ -223,21 +236,17 @@ function giveUp(node: Redis): void {
 }
 
 /**
- * Asks a node for the slots. Rejects if it does not answer in time. A server that is not in a Cluster has all slots: so
- * gateways can be ready for a Cluster before Redis is one.
+ * Asks a node for the slots. Rejects if it does not answer in time.
  *
  * @returns undefined if the reply is not a list of slots
  */
-async function slotsFrom(node: Redis, host: string, port: number) {
+async function slotsFrom(node: Redis, host: string) {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error('timeout')), SLOTS_TIMEOUT)
   })
   try {
     return readSlots(await Promise.race([node.cluster('SLOTS'), late]), host)
-  } catch (error) {
-    if (!NO_CLUSTER.test((error as Error).message)) throw error
-    return [{ first: 0, last: SLOTS - 1, nodes: [{ host, port }] }]
   } finally {
     clearTimeout(timer)
   }

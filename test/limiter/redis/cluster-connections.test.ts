@@ -143,6 +143,35 @@ if (hasRedisServer) {
     }
   })
 
+  t.test('a primary that has lost its Cluster leaves the others as they are', async (t) => {
+    const nodes = await startRedisCluster(t, 3)
+    const lost = nodes[2]!.redis
+    const { limiter } = openLimiter(
+      t,
+      nodes.map(({ proxy }) => `redis://127.0.0.1:${proxy.port}`),
+      PATIENT,
+    )
+    await limiter.ready
+    const all = Array.from({ length: 60 }, (_, i) => `consumer-${i}`)
+    const onOthers = (consumer: string) => slotOf(consumerPart(consumer)) < 10_000
+    // As a pod that comes back at its address without its nodes.conf.
+    await lost.stop()
+    await lost.restart()
+    await lost.client.call('CLUSTER', 'RESET', 'HARD')
+    const by = new Map<string, number>()
+    const until = performance.now() + 5000
+    while (performance.now() < until) {
+      await Promise.all(
+        all.map(async (consumer) => {
+          const { decidedBy } = await limiter.take(serviceWhich('open'), policy, consumer, 1)
+          if (onOthers(consumer)) by.set(decidedBy, (by.get(decidedBy) ?? 0) + 1)
+        }),
+      )
+      await delay(50)
+    }
+    t.same([...by.keys()], ['store'], `${[...by]}`)
+  })
+
   t.test('an idle gateway that missed a failover counts on, at the new primary', async (t) => {
     const nodes = await startRedisCluster(t, 2, { replicas: true })
     const { limiter } = openLimiter(
