@@ -38,9 +38,9 @@ elseif ARGV[1] ~= '' then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   if ARGV[4] ~= '' then
     redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
-    redis.call('PEXPIRE', KEYS[3], 3600000)
-    redis.call('PEXPIRE', KEYS[2], 3600000)
   end
+  redis.call('PEXPIRE', KEYS[2], 3600000)
+  redis.call('PEXPIRE', KEYS[3], 3600000)
 end
 local members = redis.call('ZCARD', KEYS[2])
 local alive = redis.call('ZCARD', KEYS[1])
@@ -51,7 +51,7 @@ end
 local known = redis.call('ZMSCORE', KEYS[4], '#sequence', '#since')
 local sequence = tonumber(known[1] or 0)
 if sequence > now + 86400000 or redis.call('ZCARD', KEYS[4]) > 5000 then
-  redis.call('UNLINK', KEYS[4])
+  redis.call('DEL', KEYS[4])
   sequence, known = 0, {}
 end
 local since = tonumber(known[2] or now)

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
@@ -72,6 +73,18 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     }
     t.equal((await request(`${gateway.admin}/top`)).statusCode, 200)
     t.strictSame(await client.call('ACL', 'LOG'), [], 'nothing was refused')
+  })
+
+  t.test('allows every command in the scripts', (t) => {
+    const folder = new URL('../../lua/', import.meta.url)
+    const scripts = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), 'utf8'))
+    const called = [...scripts.join('\n').matchAll(/redis\.p?call\('(\w+)'/g)].map(([, name]) =>
+      name!.toLowerCase(),
+    )
+    t.ok(called.length > 20)
+    const allowed = new Set(SHIPPED_ACL.split(/\s/).map((word) => word.replace('+', '')))
+    t.strictSame([...new Set(called)].filter((name) => !allowed.has(name)).sort(), [])
+    t.end()
   })
 
   t.test('lets in nobody without a password', async (t) => {

@@ -239,6 +239,20 @@ t.test('a gateway that was stopped for so long that its status is gone writes it
   await eventually('stored again', async () => (await status()) === '1 {"a":1}')
 })
 
+t.test('what gateways say lasts as long as they live, though it does not change', async (t) => {
+  const redis = await startRedis(t)
+  const a = open(t, redis.url, 'a')
+  a.setStatus('{"a":1}')
+  await answered(a)
+  const status = () => redis.client.hget(HEARTBEAT_KEYS.status, 'a')
+  await eventually('stored', async () => (await status()) === ' {"a":1}')
+  await further(a, 8)
+  const kept = [HEARTBEAT_KEYS.members, HEARTBEAT_KEYS.status]
+  for (const key of kept) await redis.client.pexpire(key, 60_000)
+  await further(a, 4)
+  for (const key of kept) t.ok((await redis.client.pttl(key)) > 3_000_000, key)
+})
+
 t.test('what a server forgot when it was replaced is announced again', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const [a, b] = [open(t, redis.url), open(t, redis.url)]
