@@ -10,7 +10,10 @@ export class WrongUse extends Error {}
 /** Negative result: exit code 1. The message says why and what to do; `runCli` adds the command in front. */
 export class Refused extends Error {}
 
-/** The same, with lines that stand by themselves, such as `tidegate.yaml:3:1: …`. */
+/** The same, for what may pass: the gateway or its store is away at present. */
+export class Unavailable extends Refused {}
+
+/** The same as `Refused`, with lines that stand by themselves, such as `tidegate.yaml:3:1: …`. */
 export class RefusedAsIs extends Refused {}
 
 /**

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { compileSnapshot, type Snapshot } from '../../config/snapshot/snapshot.js'
-import { type CommandIo, Refused } from '../command.js'
+import { type CommandIo, Refused, Unavailable } from '../command.js'
 import { configFile, readGoodConfig } from '../config-file.js'
 import { complain } from '../print/terminal.js'
 import { adminAt, formatAdmin, OR_ASK_ADMIN } from './admin-option.js'
@@ -13,7 +13,8 @@ import type { OpenedAdmin } from './own-admin.js'
  */
 export interface Control {
   /**
-   * Resolves with the body of the response. Rejects with Refused, which says why and what to do. `path` is
+   * Resolves with the body of the response. Rejects with Refused, which says why and what to do, with
+   * Unavailable if it may pass. `path` is
    * percent-encoded.
    *
    * @param patienceMs longest wait without any activity, in ms. Default: 5 s.
@@ -72,7 +73,7 @@ function controlOf(
         reason,
         patienceMs,
       ).catch((error: Error) => {
-        throw new Refused(unreachable(error))
+        throw new Unavailable(unreachable(error))
       })
       if (recorded === 'logged') complain(io, `tidegate: ${onlyLogged()}`)
       const answer = parse(text)
@@ -80,7 +81,7 @@ function controlOf(
       if (status === 401 && unauthorized !== undefined) throw new Refused(unauthorized)
       const { detail } = (answer ?? {}) as { detail?: unknown }
       const problem = typeof detail === 'string' ? detail : `the gateway answered ${status}`
-      throw new Refused(problem)
+      throw status === 503 ? new Unavailable(problem) : new Refused(problem)
     },
     close,
   }

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { type CommandIo, Refused, whyUnreadable } from '../command.js'
+import { type CommandIo, Refused, Unavailable, whyUnreadable } from '../command.js'
 import { adminCommand } from '../define-command.js'
-import { counted } from '../print/terminal.js'
+import { complain, counted } from '../print/terminal.js'
 import { cellsOf } from '../read/csv.js'
 import { linesOf } from '../read/lines.js'
+import { tryAgain } from '../try-again.js'
 
 interface Answer {
   readonly tiers: number
@@ -61,7 +62,16 @@ The command checks the whole file first. If a line is bad, it changes nothing.`,
       const applied = !dryRun && (bad.length === 0 || skipBad === true)
       if (applied) {
         const skip = new Set(bad.map(({ line }) => line))
-        const done = await pass(io, file, skip, (rows) => send(rows, { file_sha256: sha256 }))
+        const done = await pass(io, file, skip, (rows, line) => {
+          const part = () => send(rows, { file_sha256: sha256 })
+          const tell = ({ message }: Error, ms: number) =>
+            complain(io, `${file}:${line}: ${message} Trying again in ${ms / 1000} s.`)
+          return tryAgain(part, tell).catch((error) => {
+            if (!(error instanceof Unavailable)) throw error
+            const stopped = `stopped at line ${line}; the lines before it are imported, and you can import the file again`
+            throw new Refused(`${file}: ${stopped}: ${error.message}`)
+          })
+        })
         // Between validation and import, an end may have passed, or the gateway's configuration may have changed.
         const [first] = done.bad
         if (first !== undefined) {
@@ -108,12 +118,13 @@ interface Passed extends Counts {
  * Reads the file once.
  *
  * @param skip lines to leave out
+ * @param send gets the rows of one request, and the line of the first
  */
 async function pass(
   { cwd }: CommandIo,
   file: string,
   skip: ReadonlySet<number>,
-  send: (rows: readonly object[]) => Promise<Answer>,
+  send: (rows: readonly object[], line: number) => Promise<Answer>,
 ): Promise<Passed> {
   const bad: Bad[] = []
   const total = { tiers: 0, overrides: 0, boosts: 0 }
@@ -131,7 +142,7 @@ async function pass(
 
   async function flush(): Promise<void> {
     if (rows.length === 0) return
-    const answer = await send(rows)
+    const answer = await send(rows, lines[0]!)
     total.tiers += answer.tiers
     total.overrides += answer.overrides
     total.boosts += answer.boosts

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { cellsOf } from '../../../src/cli/read/csv.js'
 import { linesOf } from '../../../src/cli/read/lines.js'
+import { eventually } from '../../support/eventually.js'
 import { tidegate } from '../../support/gateway/cli.js'
-import { startRedis } from '../../support/redis/redis.js'
+import { hasRedisServer, ownRedis, startRedis } from '../../support/redis/redis.js'
 
 t.test('cells are read as in RFC 4180, without blanks around them', async (t) => {
   const cases: [string, string[] | undefined][] = [
@@ -125,3 +127,33 @@ routes: [{ path: /*, service: payments }]
   await refused('empty.csv', /^tidegate import: .*empty\.csv is empty; its first line names its columns\n$/)
   await refused('none.csv', /^tidegate import: .*none\.csv: there is no such file\n$/)
 })
+
+t.test(
+  'an import goes on when the store answers again',
+  { skip: !hasRedisServer && 'needs a redis-server of its own' },
+  async (t) => {
+    const redis = await ownRedis(t)
+    const rows = Array.from({ length: 30_000 }, (_, i) => `customer-${i},pro`)
+    const folder = t.testdir({
+      'tidegate.yaml': `
+store: { redis: "${redis.url}" }
+tiers: [free, pro]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min, pro: 100/min } } }
+routes: [{ path: /*, service: payments }]
+`,
+      'many.csv': `consumer,tier\n${rows.join('\n')}\n`,
+    })
+    const file = join(folder, 'many.csv')
+    const imported = tidegate(['import', file, '--config', join(folder, 'tidegate.yaml')])
+    await eventually('it has begun', async () => (await redis.client.hlen('tier:{assignments}')) > 0)
+    redis.pause()
+    t.teardown(redis.resume)
+    await delay(2500)
+    redis.resume()
+    const { code, stdout, stderr } = await imported
+    t.equal(code, 0)
+    t.match(stderr, /many\.csv:\d+: Could not write all of the rows: .* Trying again in 1 s\.\n/)
+    t.match(stdout, 'imported 30000 tiers')
+    t.equal(await redis.client.hlen('tier:{assignments}'), 30_000)
+  },
+)
