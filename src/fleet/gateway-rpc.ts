@@ -28,9 +28,9 @@ export interface Fleet {
   ask<A>(kind: string, body: unknown, options?: AskOptions<A>): Promise<FleetAnswers<A>>
   /**
    * Registers the handler that answers questions of this kind. It returns JSON data, at most ANSWER_BYTES. When it
-   * fails, no answer is sent.
+   * fails, no answer is sent. Undefined: such questions are not answered any more.
    */
-  answer(kind: string, handler: (body: unknown) => unknown): void
+  answer(kind: string, handler: ((body: unknown) => unknown) | undefined): void
   close(): Promise<void>
 }
 
@@ -217,7 +217,8 @@ export function createFleet({
       }
     },
     answer(kind, handler) {
-      handlers.set(kind, handler)
+      if (handler === undefined) handlers.delete(kind)
+      else handlers.set(kind, handler)
     },
     async close() {
       closed = true

@@ -40,12 +40,13 @@ const kindOf = (map: string) => `held:${map}`
  * Answers other gateways that want to read what this one holds.
  *
  * @param held returns undefined while the store has forgotten nothing that this process knows
+ * @returns a function that ends that
  */
 export function answerHeld(
   fleet: Pick<Fleet, 'answer'>,
   map: string,
   held: () => HeldTexts | undefined,
-): void {
+): () => void {
   /** Position of each reader. The iterator of a Map returns each entry once, even if the Map changes meanwhile. */
   const readers = new Map<number, Iterator<Pair>>()
   let count = 0
@@ -72,6 +73,7 @@ export function answerHeld(
     readers.delete(body as number)
     return iterator === undefined ? null : pageOf(iterator)
   })
+  return () => fleet.answer(kindOf(map), undefined)
 }
 
 /**

@@ -39,6 +39,8 @@ export interface KeyringOptions {
 
 /** How often the use of one key is reported to the store, in ms. */
 const TOUCH_EVERY = 600_000
+/** When a client whose key could not be looked up is judged again, in ms. */
+const ASK_AGAIN_MS = 500
 /** How long uses are collected before they are reported, in ms. */
 const GATHER_MS = 5000
 const BATCH = 1000
@@ -59,6 +61,7 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions) {
   const followed = new WeakSet<ReplicatedMap<StoredKey>>()
   let loading: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
+  let askingAgain: NodeJS.Timeout | undefined
 
   async function flush(): Promise<void> {
     timer = undefined
@@ -83,13 +86,21 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions) {
     for (const listener of listeners) listener()
   }
 
+  /** Lets the listeners ask again for keys that the store could not look up. */
+  function askAgainSoon(): void {
+    askingAgain ??= setTimeout(() => {
+      askingAgain = undefined
+      tellListeners()
+    }, ASK_AGAIN_MS).unref()
+  }
+
   function judge(
     keys: ReplicatedMap<StoredKey>,
     found: StoredKey | undefined,
     digest: string,
     graceMs: number,
   ): FoundKey {
-    const confirmed = keys.confirmedAt()
+    const confirmed = keys.confirmedAt(digest.slice(0, 16))
     if (found === undefined || found.sha256 !== digest) return confirmed === 0 ? 'unavailable' : 'unknown'
     const present = now()
     if (present - confirmed > graceMs) return 'unavailable'
@@ -124,12 +135,12 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions) {
       const keys = store().keys()
       const found = keys.find(id)
       if (found instanceof Promise) {
-        found.then(tellListeners, () => {})
+        found.then(tellListeners, askAgainSoon)
         return Number.POSITIVE_INFINITY
       }
       if (found !== undefined) return found.expires ?? Number.POSITIVE_INFINITY
       // Before the first load the gateway knows nothing about any key.
-      return keys.confirmedAt() === 0 ? Number.POSITIVE_INFINITY : undefined
+      return keys.confirmedAt(id) === 0 ? Number.POSITIVE_INFINITY : undefined
     },
     /** Registers a listener that is called after each change of the keys held here. */
     onChange: (listener: () => void) => void listeners.push(listener),
@@ -162,6 +173,7 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions) {
     /** Reports the uses that have not been reported to the store yet. */
     async close(): Promise<void> {
       clearTimeout(timer)
+      clearTimeout(askingAgain)
       await flush()
     },
   }

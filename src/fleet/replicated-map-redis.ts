@@ -100,12 +100,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const stored = createStoredMap(store, shape, () => closed, now)
   const numbers = createChangeNumbers()
   const warn = throttledWarning(log)
-  const held = createCopy(
-    shape,
-    recent,
-    async (keys) => [...(await valuesOf(keys)).values()].map(aliveValue),
-    now,
-  )
+  const held = createCopy(shape, recent, lookUp, now)
   /** Number of times that the connection was lost. */
   let losses = 0
   /** `performance.now()` from which everything is loaded again. */
@@ -151,6 +146,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const values = new Map<string, V | undefined>()
     for await (const page of stored.values([...keys])) for (const [key, value] of page) values.set(key, value)
     return values
+  }
+
+  /** Reads values that requests need now, in the order of the keys. */
+  async function lookUp(keys: readonly string[]): Promise<readonly (V | undefined)[]> {
+    const [values, { state }] = await Promise.all([valuesOf(keys), stored.version()])
+    // A process that was stopped meanwhile does not know the layout yet.
+    if (state === 'moved') throw new Error(`${shape.what} are in other shards now`)
+    return [...values.values()].map(aliveValue)
   }
 
   /**
@@ -444,7 +447,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   const own = subscribe && options.subscriber === undefined ? openSubscriber(store) : undefined
   const subscriber = options.subscriber ?? own
-  subscriber?.listen(stored.channel, (message) => {
+  const unlisten = subscriber?.listen(stored.channel, (message) => {
     const changes = readChanges(message)
     if (changes !== undefined) take(changes)
   })
@@ -466,12 +469,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       yield [key, value === undefined ? '' : shape.write(value)]
     }
   }
-  if (fleet !== undefined) {
+  const unanswer =
+    fleet &&
     answerHeld(fleet, name, () => {
       if (forgotten === undefined) return undefined
       return { known: forgotten.known, change: numbers.version, texts: texts() }
     })
-  }
   // A server of a Cluster that comes back may have lost changes. The client stays connected meanwhile.
   const onNodeError = (_: unknown, node: string) => {
     if (node === server) isSettled = false
@@ -538,6 +541,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       closed = true
       clearTimeout(timer)
       silence?.()
+      unlisten?.()
+      unanswer?.()
       store.off('close', onClose)
       store.off('ready', onReady)
       store.off('node error', onNodeError)

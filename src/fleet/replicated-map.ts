@@ -39,8 +39,12 @@ export interface ReplicatedMap<V> {
   onChange(listener: (key: string | undefined) => void): void
   /** Resolves when the first full load is done. Earlier reads see what has arrived so far. */
   readonly ready: Promise<void>
-  /** Unix ms at which the values held here were last known to match the store; 0 if never. */
-  confirmedAt(): number
+  /**
+   * Returns when the values held here were last known to match the store, in unix ms; 0 if never.
+   *
+   * @param key only those that are stored where this key is
+   */
+  confirmedAt(key?: string): number
   close(): Promise<void>
 }
 
@@ -50,8 +54,8 @@ export interface ReplicatedMap<V> {
 export interface ForgettableMap {
   /** Returns the history as this process knows it. */
   history(): MapHistory
-  /** Unix ms at which the values held here were last known to match the store; 0 if never. */
-  confirmedAt(): number
+  /** The same as that of `ReplicatedMap`. */
+  confirmedAt(key?: string): number
   /** Returns the history after a look at the store. Rejects when the store is unreachable. */
   look(): Promise<MapHistory>
   /** Decides that what the store has is right, on every gateway from now on. */

@@ -71,7 +71,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
           listen(channel, onMessage) {
             hear[k] = onMessage
             // They have a channel in common.
-            if (k === 0) subscriber?.listen(channel, deliver)
+            return (k === 0 && subscriber?.listen(channel, deliver)) || (() => {})
           },
         },
       }),
@@ -170,7 +170,8 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
     setIf: async (only, key, value) => (await shardFor(key)).setIf(only, key, value),
     read: async (key) => (await shardFor(key)).read(key),
     ready,
-    confirmedAt() {
+    confirmedAt(key) {
+      if (key !== undefined) return loadedShard(key)?.confirmedAt() ?? 0
       let first = Number.POSITIVE_INFINITY
       for (const shard of now()) first = Math.min(first, shard.confirmedAt())
       return first === Number.POSITIVE_INFINITY ? 0 : first

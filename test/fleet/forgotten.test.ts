@@ -70,7 +70,7 @@ function openGateway(
   const fleet = createFleet({ store, subscriber, member })
   const map = createRedisMap(PASSES, {
     store,
-    subscriber: subscribe ? subscriber : { ...subscriber, listen() {} },
+    subscriber: subscribe ? subscriber : { ...subscriber, listen: () => () => {} },
     fleet,
     log,
     pollMs,

@@ -8,6 +8,7 @@ import { createMemoryLastUsed, createRedisLastUsed } from '../../src/fleet/last-
 import { createMemoryMap, type ReplicatedMap } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
+import { eventually } from '../support/eventually.js'
 import { startRedis } from '../support/redis/redis.js'
 
 const DAY = 86_400_000
@@ -134,6 +135,21 @@ t.test('a client whose key has to be looked up may stay until the answer', async
   t.equal(keyring.goodUntil('0123456789abcdef'), Number.POSITIVE_INFINITY)
   await nextTurn()
   t.equal(told, 1, 'then it is decided again')
+})
+
+t.test('a client whose key could not be looked up is judged again', async (t) => {
+  let isAway = true
+  const find = () => (isAway ? Promise.reject(new Error('too many look-ups')) : undefined)
+  const keys = { ...createMemoryMap(API_KEYS), find }
+  const keyring = createKeyring({ store: () => createKeyStore(() => keys as never, createMemoryLastUsed(1)) })
+  let end: number | undefined = 0
+  keyring.onChange(() => {
+    end = keyring.goodUntil('0123456789abcdef')
+  })
+  t.equal(keyring.goodUntil('0123456789abcdef'), Number.POSITIVE_INFINITY)
+  await eventually('it is asked again', () => end === Number.POSITIVE_INFINITY)
+  isAway = false
+  await eventually('the client has to leave', () => end === undefined)
 })
 
 t.test('the use of a key is reported once in ten minutes, together with others', async (t) => {

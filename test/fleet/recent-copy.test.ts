@@ -127,6 +127,20 @@ for (const subscribe of [true, false]) {
   })
 }
 
+t.test('nothing is known of records that were moved to other shards', async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.hset(PASSES.name, 'a', '{"owner":"alice"}')
+  const { map } = openGateway(t, redis.url)
+  await map.ready
+  // A process that was stopped meanwhile reads these shards for a moment.
+  await redis.client.set(`${PASSES.name}:version`, '7 moved')
+  await redis.client.del(PASSES.name)
+  await t.rejects(map.find('a') as Promise<Pass>, { message: 'passes are in other shards now' })
+  await redis.client.set(`${PASSES.name}:version`, '7')
+  await redis.client.hset(PASSES.name, 'a', '{"owner":"alice"}')
+  t.same(await map.find('a'), { owner: 'alice' }, 'no answer was held')
+})
+
 t.test('what is held is read again when the log does not reach back', async (t) => {
   const redis = await startRedis(t)
   await redis.client.hset(PASSES.name, 'a', '{"owner":"alice"}', 'b', '{"owner":"bob"}')

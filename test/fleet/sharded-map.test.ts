@@ -59,6 +59,53 @@ t.test('values lie in the shard of their key, and every gateway has all of them'
   t.ok(a.confirmedAt() > Date.now() - 10_000)
 })
 
+t.test('a shard that cannot be read makes only its own records unconfirmed', async (t) => {
+  const map = open(t)
+  await map.ready
+  const keyIn = (shard: number) =>
+    Array.from({ length: 9999 }, (_, i) => user(i)).find((key) => shardOf(key, 64) === shard)!
+  const broken = `${shardsOf(ASSIGNMENTS, 64)[7]!.name}:version`
+  await redis.client.lpush(broken, 'x')
+  await t.rejects(map.set(keyIn(7), gold))
+  const since = Date.now() + 2000
+  await eventually('the others are confirmed', () => map.confirmedAt(keyIn(8)) > since)
+  t.ok(map.confirmedAt(keyIn(7)) < since)
+  t.equal(map.confirmedAt(), map.confirmedAt(keyIn(7)))
+})
+
+t.test('nothing is left of the shards of another layout', async (t) => {
+  const store = connectStore({ redis: redis.url }, quiet)
+  const heartbeat = createHeartbeat(store)
+  const layout = createLayoutFollower({ store, heartbeat })
+  const channels = new Set<string>()
+  const kinds = new Set<string>()
+  const map = createShardedMap(ASSIGNMENTS, {
+    ...{ store, layout, heartbeat, log: quiet },
+    subscriber: {
+      listen(channel) {
+        channels.add(channel)
+        return () => void channels.delete(channel)
+      },
+    },
+    fleet: {
+      ask: async () => ({ answers: [], silent: [], problem: undefined }),
+      answer: (kind, handler) => void (handler === undefined ? kinds.delete(kind) : kinds.add(kind)),
+    },
+  })
+  t.teardown(async () => {
+    await map.close()
+    layout.close()
+    await heartbeat.close()
+    store.disconnect()
+  })
+  await map.ready
+  t.same([channels.size, kinds.size], [1, 64])
+  const [before] = channels
+  await redis.client.set(HEARTBEAT_KEYS.layout, '2 1')
+  await eventually('the other layout', () => kinds.size === 1)
+  t.same([channels.size, channels.has(before!)], [1, false])
+})
+
 t.test('listeners hear of each change', async (t) => {
   const [a, b] = [open(t), open(t)]
   await Promise.all([a.ready, b.ready])
