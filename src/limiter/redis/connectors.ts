@@ -141,7 +141,9 @@ export function nodeConnector(cluster: Cluster, onBroken: OnBroken): Connector {
       this.#tls = (options as RedisOptions).tls
       // A node that has left the Cluster gets no messages any more.
       cluster.on('-node', ({ options: { host, port } }: Redis) => {
-        if (this.#at === `${host}:${port}`) this.disconnect()
+        if (this.#at !== `${host}:${port}`) return
+        this.#at = ''
+        this.disconnect()
       })
     }
 

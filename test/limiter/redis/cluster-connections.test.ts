@@ -1,9 +1,13 @@
-// Tests src/limiter/redis/{cluster-slots,node-link}.ts
+// Tests src/limiter/redis/{cluster-slots,connectors,node-link}.ts
+import { EventEmitter, once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openStore } from '../../../src/fleet/open-store.js'
 import { consumerPart, slotOf } from '../../../src/limiter/key.js'
 import { readSlots } from '../../../src/limiter/redis/cluster-slots.js'
+import { nodeConnector } from '../../../src/limiter/redis/connectors.js'
+import type { Cluster } from '../../../src/limiter/redis/ioredis.js'
 import { eventually } from '../../support/eventually.js'
 import { freePort } from '../../support/free-port.js'
 import { hasRedisServer } from '../../support/redis/redis.js'
@@ -76,6 +80,24 @@ t.test('a list of slots is read, and nothing else is', (t) => {
     t.equal(readSlots(wrong, 'here'), undefined, JSON.stringify(wrong)?.slice(0, 60))
   }
   t.end()
+})
+
+t.test('the connection for messages leaves a node that has left, once', async (t) => {
+  const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const node = { options: { host: '127.0.0.1', port } }
+  const cluster = Object.assign(new EventEmitter(), { nodes: () => [node] })
+  const Connector = nodeConnector(cluster as unknown as Cluster, () => {})
+  const connector = new Connector({ disconnectTimeout: 100 })
+  const socket = await connector.connect(() => {})
+  await once(socket, 'connect')
+  const before = socket.listenerCount('close')
+  // A Cluster whose nodes answer nothing is left and tried again many times before a refused password is.
+  for (let i = 0; i < 20; i++) cluster.emit('-node', node)
+  t.ok(socket.listenerCount('close') <= before + 1)
+  await once(socket, 'close')
 })
 
 if (hasRedisServer) {
