@@ -22,6 +22,11 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)
+-- No gateway is believed for so long: this server took over from one whose clock was ahead. Those that live say so again.
+local never = '(' .. now + 60000
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], never, '+inf', 'LIMIT', 0, 1000)) do
+  dead[#dead + 1] = member
+end
 if ARGV[2] == '0' then
   dead[#dead + 1] = ARGV[1]
 end
@@ -46,6 +51,7 @@ local members = redis.call('ZCARD', KEYS[2])
 local alive = redis.call('ZCARD', KEYS[1])
 if alive ~= members then
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], never, '+inf')
   alive = redis.call('ZCARD', KEYS[1])
 end
 local known = redis.call('ZMSCORE', KEYS[4], '#sequence', '#since')

@@ -239,6 +239,23 @@ t.test('a gateway that was stopped for so long that its status is gone writes it
   await eventually('stored again', async () => (await status()) === '1 {"a":1}')
 })
 
+t.test('a gateway that died before a server with an earlier clock took over does not count', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [open(t, redis.url, 'a'), open(t, redis.url, 'b')]
+  b.setStatus('b')
+  await answered(a, b)
+  // As an hour later on the server before.
+  const later = Date.now() + 3_600_000
+  for (const key of [HEARTBEAT_KEYS.gateways, HEARTBEAT_KEYS.members])
+    await redis.client.zadd(key, later, 'dead', later, 'b')
+  await redis.client.zadd(HEARTBEAT_KEYS.gateways, later, 'dead and older')
+  await redis.client.hset(HEARTBEAT_KEYS.status, 'dead', 'x')
+  const texts = async () => (await a.members()).map(({ id, status }) => `${id} ${status}`).sort()
+  await eventually('the living are left', async () => String(await texts()) === 'a undefined,b b')
+  await eventually('and are counted', () => a.count() === 2)
+  t.same(await redis.client.hkeys(HEARTBEAT_KEYS.status), ['b'])
+})
+
 t.test('what gateways say lasts as long as they live, though it does not change', async (t) => {
   const redis = await startRedis(t)
   const a = open(t, redis.url, 'a')
