@@ -2,7 +2,9 @@ import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import { runLayout } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
-import type { ShardCount } from './shards.js'
+import { ASSIGNMENTS } from './assignments.js'
+import { type ShardCount, SPLIT } from './shards.js'
+import { readVersion } from './stored-map.js'
 
 /** Shards that hold the maps that grow with users, kept at `nodes:{gateways}:layout`. */
 export interface Layout {
@@ -50,9 +52,17 @@ export function createLayoutFollower({ store, heartbeat }: LayoutOptions) {
   const first = new Promise<void>((resolve) => {
     markKnown = resolve
   })
+  /** True once it is known that a missing layout is the first one. */
+  let isFirstSure = false
 
   function look(): void {
-    const layout = readLayout(heartbeat.layout() ?? '')
+    const text = heartbeat.layout() ?? ''
+    if (known === undefined && text === '' && !isFirstSure) {
+      // If that fails, the next heartbeat tries again.
+      askStore(TIMEOUT, checkFirst()).catch(() => {})
+      return
+    }
+    const layout = readLayout(text)
     if (known !== undefined && layout.moves < known.moves) {
       // If that fails, the next heartbeat tries again.
       askStore(TIMEOUT, runLayout(store, layoutText(known))).catch(() => {})
@@ -66,6 +76,16 @@ export function createLayoutFollower({ store, heartbeat }: LayoutOptions) {
       markKnown()
     }
     if (isOther) openAll(layout)
+  }
+
+  /** Writes the layout if the store has forgotten it while no gateway was there: the records of one shard say so. */
+  async function checkFirst(): Promise<void> {
+    const { state } = readVersion(await store.get(`${ASSIGNMENTS.name}:version`))
+    if (state === 'moved') await runLayout(store, layoutText({ moves: 1, shards: SPLIT, other: 1 }))
+    else {
+      isFirstSure = true
+      look()
+    }
   }
 
   async function openAll({ shards }: Layout): Promise<void> {

@@ -36,16 +36,17 @@ export function openSubscriber(store: Client) {
   connection.on('message', (channel: string, message: string) => channels.get(channel)?.(message))
 
   return {
-    /** Subscribes to a channel, and again after each reconnect. Returns a function that ends that. */
+    /**
+     * Subscribes to a channel, and again after each reconnect.
+     *
+     * @returns a function that ends that. Until the next reconnect the server goes on sending.
+     */
     listen(channel: string, onMessage: (message: string) => void): () => void {
       channels.set(channel, onMessage)
       if (connection.status === 'ready') subscribe(channel)
       return () => {
         // Another listener may have taken its place.
-        if (channels.get(channel) !== onMessage) return
-        channels.delete(channel)
-        heard.delete(channel)
-        if (connection.status === 'ready') connection.unsubscribe(channel).catch(() => {})
+        if (channels.get(channel) === onMessage) channels.delete(channel)
       }
     },
     /** Returns true once the server has confirmed the subscription. */

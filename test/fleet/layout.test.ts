@@ -51,6 +51,15 @@ t.test('a layout is read as it was written', async (t) => {
     t.same(readLayout(other), first, String(other))
 })
 
+t.test('a layout that the store forgot while no gateway was there is found by what was moved', async (t) => {
+  await redis.client.set('tier:{assignments}:version', '7 moved')
+  const { follower, opened } = open(t)
+  await eventually('it follows', () => opened.length > 0)
+  t.same(opened, [64])
+  t.equal(await follower.shards(), 64)
+  t.equal(await redis.client.get(LAYOUT), '1 64 1')
+})
+
 t.test('a layout is written once', async (t) => {
   t.equal(await runLayout(redis.client, '1 1 64'), '1 1 64')
   t.equal(await runLayout(redis.client, '1 64'), '1 1 64', 'somebody was faster')
