@@ -74,6 +74,8 @@ abstract class GuardedConnector extends AbstractConnector {
     socket.once('error', (error) => {
       this.firstError = error
     })
+    // A refused certificate may be followed by an alert of the server, when nobody listens any more.
+    socket.on('error', () => {})
     return socket
   }
 

@@ -82,7 +82,7 @@ t.test('a list of slots is read, and nothing else is', (t) => {
   t.end()
 })
 
-t.test('the connection for messages leaves a node that has left, once', async (t) => {
+t.test('the connection for messages leaves a node that has left once, and survives a second error', async (t) => {
   const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
   t.teardown(() => server.close())
   await once(server, 'listening')
@@ -98,6 +98,9 @@ t.test('the connection for messages leaves a node that has left, once', async (t
   for (let i = 0; i < 20; i++) cluster.emit('-node', node)
   t.ok(socket.listenerCount('close') <= before + 1)
   await once(socket, 'close')
+  // As TLS does after a certificate that is not trusted: an error of Node, then an alert of the server.
+  for (const what of ['self-signed certificate', 'alert']) socket.emit('error', new Error(what))
+  t.equal(connector.firstError?.message, 'self-signed certificate')
 })
 
 if (hasRedisServer) {
