@@ -1,6 +1,7 @@
 -- Says that a gateway lives, or that it leaves. Tells it what has changed, and announces what it is about to change.
 --
--- KEYS[1]  nodes:{gateways}          sorted set: gateway by the unix ms until which it is believed to live
+-- KEYS[1]  nodes:{gateways}          sorted set: gateway by the unix ms until which it is believed to live. More than a minute
+--                                    is believed of none: a server whose clock was ahead wrote it
 -- KEYS[2]  nodes:{gateways}:members  sorted set: the same, without gateways of versions before this script
 -- KEYS[3]  nodes:{gateways}:status   hash: gateway of KEYS[2] -> its status, JSON
 -- KEYS[4]  nodes:{gateways}:changes  sorted set: name by the number of its latest announcement. #sequence has the greatest
@@ -22,7 +23,6 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)
--- No gateway is believed for so long: this server took over from one whose clock was ahead. Those that live say so again.
 local never = '(' .. now + 60000
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], never, '+inf', 'LIMIT', 0, 1000)) do
   dead[#dead + 1] = member
