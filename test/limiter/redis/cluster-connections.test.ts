@@ -82,26 +82,29 @@ t.test('a list of slots is read, and nothing else is', (t) => {
   t.end()
 })
 
-t.test('the connection for messages leaves a node that has left once, and survives a second error', async (t) => {
-  const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
-  t.teardown(() => server.close())
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const node = { options: { host: '127.0.0.1', port } }
-  const cluster = Object.assign(new EventEmitter(), { nodes: () => [node] })
-  const Connector = nodeConnector(cluster as unknown as Cluster, () => {})
-  const connector = new Connector({ disconnectTimeout: 100 })
-  const socket = await connector.connect(() => {})
-  await once(socket, 'connect')
-  const before = socket.listenerCount('close')
-  // A Cluster whose nodes answer nothing is left and tried again many times before a refused password is.
-  for (let i = 0; i < 20; i++) cluster.emit('-node', node)
-  t.ok(socket.listenerCount('close') <= before + 1)
-  await once(socket, 'close')
-  // As TLS does after a certificate that is not trusted: an error of Node, then an alert of the server.
-  for (const what of ['self-signed certificate', 'alert']) socket.emit('error', new Error(what))
-  t.equal(connector.firstError?.message, 'self-signed certificate')
-})
+t.test(
+  'the connection for messages leaves a node that has left once, and survives a second error',
+  async (t) => {
+    const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
+    t.teardown(() => server.close())
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const node = { options: { host: '127.0.0.1', port } }
+    const cluster = Object.assign(new EventEmitter(), { nodes: () => [node] })
+    const Connector = nodeConnector(cluster as unknown as Cluster, () => {})
+    const connector = new Connector({ disconnectTimeout: 100 })
+    const socket = await connector.connect(() => {})
+    await once(socket, 'connect')
+    const before = socket.listenerCount('close')
+    // A Cluster whose nodes answer nothing is left and tried again many times before a refused password is.
+    for (let i = 0; i < 20; i++) cluster.emit('-node', node)
+    t.ok(socket.listenerCount('close') <= before + 1)
+    await once(socket, 'close')
+    // As TLS does after a certificate that is not trusted: an error of Node, then an alert of the server.
+    for (const what of ['self-signed certificate', 'alert']) socket.emit('error', new Error(what))
+    t.equal(connector.firstError?.message, 'self-signed certificate')
+  },
+)
 
 if (hasRedisServer) {
   for (const own_connection of [true, false]) {
