@@ -95,7 +95,7 @@ function progressOf(
     gateways: gateways.length,
     missing,
     unknown,
-    problem,
+    problem: left_out === 0 ? problem : `there are more gateways than the ${gateways.length} that are listed`,
   }
 }
 

@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { FleetAnswer } from '../../../src/admin/routes/fleet.js'
@@ -95,6 +98,23 @@ t.test(
     t.match(overStore, { node: null, gateways: [{}, {}, { name: 'gw-3' }], problem: null })
   },
 )
+
+t.test('tidegate fleet --wait says that it cannot see all gateways', async (t) => {
+  const hash = '0123456789ab'
+  const one = { name: 'gw-1', group: null, config: { hash, others: [], rejected: null } }
+  const unknown = { processes: 0, names: [] }
+  const answer = { gateways: [one], left_out: 2, unknown, libraries: 0, problem: null }
+  const server = createServer((_, response) => {
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(answer))
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const at = ['--admin', `127.0.0.1:${(server.address() as AddressInfo).port}`]
+  t.match(await fleet('--wait', hash, '--timeout', '1ms', ...at), {
+    code: 1,
+    stdout: /^after 1ms: there are more gateways than the 1 that are listed\n/,
+  })
+})
 
 t.test('tidegate fleet refuses wrong use, and says when nothing answers', async (t) => {
   t.match(await fleet('--wait', 'latest'), { code: 2, stderr: /--wait needs a hash of 12 digits/ })
