@@ -124,6 +124,7 @@ t.test(
     for (const map of gateways) await eventually('all know them', () => map.entries().size === fixed.length)
 
     const acknowledged = new Map<string, Assignment>()
+    const unknown = new Map<string, Assignment>()
     let refused = 0
     let isOver = false
     async function write(map: (typeof gateways)[number], who: number): Promise<void> {
@@ -132,9 +133,12 @@ t.test(
         try {
           await map.set(key, value)
           acknowledged.set(key, value)
+          unknown.delete(key)
         } catch (error) {
-          if (!(error instanceof FrozenMap)) throw error
-          refused++
+          if (error instanceof FrozenMap) refused++
+          // On a busy machine Redis may answer late: such a write may have been done, or not.
+          else if (/did not answer within/.test((error as Error).message)) unknown.set(key, value)
+          else throw error
           await delay(5)
         }
       }
@@ -158,11 +162,15 @@ t.test(
     await Promise.all(working)
     t.ok(refused > 0, `${refused} writes were refused meanwhile`)
     const stored = await recordsIn(redis, ASSIGNMENTS)
-    t.equal(stored.size, fixed.length + acknowledged.size)
+    for (const key of acknowledged.keys()) t.ok(stored.has(key), key)
+    for (const [key, [tier]] of stored) {
+      const may = key.startsWith('fixed-') ? ['gold'] : [acknowledged.get(key)?.tier, unknown.get(key)?.tier]
+      t.ok(may.includes(tier), `${key} is ${tier}`)
+    }
+    t.ok(fixed.every((key) => stored.has(key)))
     for (const map of gateways) {
-      for (const [key, value] of acknowledged) {
-        t.equal(stored.get(key)?.[0], value.tier)
-        await eventually(`${key} is in force`, () => map.get(key)?.tier === value.tier)
+      for (const [key, [tier]] of stored) {
+        await eventually(`${key} is in force`, () => map.get(key)?.tier === tier)
       }
       t.equal(map.history().forgottenAt, undefined)
     }
