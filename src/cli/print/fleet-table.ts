@@ -21,7 +21,7 @@ const HEAD = [
 /** Describes the gateways, one line each, with what is wrong or differs. */
 export function describeFleet(answer: FleetAnswer, columns: number | undefined, now = Date.now()): string {
   const { gateways } = answer
-  if (gateways.length === 0) return page('No gateway says how it is.', asides(answer, columns))
+  if (gateways.length === 0) return page('No gateway to show.', asides(answer, columns))
   return page(
     wrapped(`${headline(gateways)}.`, 0, columns),
     gatewayTable(

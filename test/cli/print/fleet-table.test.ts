@@ -114,7 +114,7 @@ And 3 gateways more.
   t.ok(describeFleet(answerOf([gatewayOf('gw-1')], more), undefined, NOW).endsWith(`\n\n${below}`))
   t.equal(
     describeFleet(answerOf([], { libraries: 2 }), undefined, NOW),
-    'No gateway says how it is.\n\n2 processes with the limiter library.',
+    'No gateway to show.\n\n2 processes with the limiter library.',
   )
 })
 
