@@ -218,10 +218,10 @@ t.test(`${GATEWAYS} gateways on one Redis`, { skip }, async (t) => {
   t.comment(
     `idle: ${quiet.reads.toFixed(0)} reads a second, ${quiet.cpu.toFixed(2)} % of a core, ${quiet.open} connections, ${quiet.made} new`,
   )
-  t.ok(quiet.reads <= 2 * GATEWAYS, 'at most two calls a gateway and second')
+  // What Redis' CPU depends on. The CPU itself is twice as much on a machine that sleeps between two calls.
+  t.ok(quiet.reads <= 1.75 * GATEWAYS, 'a heartbeat a gateway and second, and what it says of itself')
   t.ok(quiet.open <= 3 * GATEWAYS + 2, 'three connections a gateway')
   t.equal(quiet.made, 0, 'no new connection')
-  t.ok(quiet.cpu < 2, 'CPU of Redis')
 
   const load = { consumers: consumersOf('a', 10), amount: 1000, rate: 800, ms: 5000 }
   const exact = sum(await Promise.all(processes.map((one) => take(one, load))))
