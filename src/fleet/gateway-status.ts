@@ -2,7 +2,7 @@ import { NAME_PATTERN } from '../config/values/scalar-types.js'
 
 /** Status of the processes of a gateway, as each writes it into the store, and of the gateway that they make up. */
 
-/** What one process that serves requests says about itself. */
+/** Status of one process that serves requests, in its own words. */
 export interface ProcessStatus {
   /** Id of the gateway that the process belongs to: its name, `~` and a random part. Its workers share it. */
   readonly gateway: string
@@ -20,7 +20,7 @@ export interface ProcessStatus {
   readonly draining: boolean
   /** True while decisions are made without the store. */
   readonly degraded: boolean
-  /** What does not stop the process from serving, for an operator. */
+  /** Faults that do not stop the process from serving, for an operator. */
   readonly faults: readonly string[]
   /** Age of the oldest copy of shared records, in ms; 0 up to FRESH_MS. */
   readonly lagMs: number

@@ -25,7 +25,7 @@ export interface OwnStatusOptions {
   readonly now?: () => number
 }
 
-/** What this process says about itself to operators and to other gateways. */
+/** Status of this process, for operators and other gateways. */
 export interface OwnStatus {
   read(): ProcessStatus
   /** Notes the configuration in force, and hands a changed status to the heartbeat. Done once a second, too. */

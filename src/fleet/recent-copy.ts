@@ -6,7 +6,7 @@ import { createHeld, type MapShape } from './replicated-map.js'
 /** Part of a map of the store that is in the memory of a process: all of it, or what was asked for lately. */
 export type Copy<V> = ReturnType<typeof createCopy<V>>
 
-/** What a process needs to hold less than a whole map. */
+/** Settings and parts for a copy that may hold less than the whole map. */
 export interface RecentOptions {
   /** Decides whether all values are held. */
   readonly size: CopySize

@@ -28,7 +28,7 @@ export interface RedisMapOptions {
   readonly subscriber?: Pick<Subscriber, 'listen'>
   /** Gateways that are asked for what the store has forgotten, and that may ask this one. Default: none. */
   readonly fleet?: Pick<Fleet, 'ask' | 'answer'>
-  /** What it takes to hold only recent values of a large map. Default: all values are held. */
+  /** Lets the map hold only recent values once it is large. Default: all values are held. */
   readonly recent?: RecentOptions | undefined
   /** Announces changes, and says which map to poll. Default: none, so that the map polls all the time. */
   readonly heartbeat?: Heartbeat | undefined
@@ -257,7 +257,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   /** Takes over what another gateway holds, if one knows more. */
   async function learn(): Promise<void> {
-    // What is not held is served as the store has it.
+    // The store serves values that are not held.
     if (fleet === undefined || !held.isWhole()) return
     const began = losses
     const found = await askHeld(fleet, name, forgotten?.known ?? -1, shape.most)
@@ -336,7 +336,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       numbers.loadAnew ||
       present < complete ||
       performance.now() > reloadAt ||
-      // What the log of a frozen map names may be removed before it is read. A full load notices that.
+      // Records that the log of a frozen map names may be removed before they are read. A full load notices that.
       (state === 'frozen' && present > numbers.version)
     ) {
       numbers.loadAnew = false

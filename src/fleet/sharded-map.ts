@@ -13,7 +13,7 @@ import { createTurns } from './turns.js'
 export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'shards' | 'recent'> {
   /** Says how many shards the store has. */
   readonly layout: Pick<LayoutFollower, 'follow' | 'shards'>
-  /** What it takes to hold only recent values of a large map. Default: all values are held. */
+  /** Lets the map hold only recent values once it is large. Default: all values are held. */
   readonly recent?:
     | (Omit<RecentOptions, 'size' | 'room'> & CopyBounds & { readonly room?: number })
     | undefined

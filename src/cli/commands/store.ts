@@ -6,7 +6,7 @@ import { tableTime } from '../print/time.js'
 
 /** Longest wait in ms. A million values take a long time, and a hundred million are a thousand times as many as most have. */
 const PATIENCE = 3_600_000
-/** What operators do to the store. */
+/** Commands that operators give about the store. */
 const ACTIONS = ['accept', 'restore', 'split', 'join'] as const
 
 export const command = adminCommand({
