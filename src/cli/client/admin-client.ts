@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { compileSnapshot, type Snapshot } from '../../config/snapshot/snapshot.js'
-import { type CommandIo, Refused, Unavailable } from '../command.js'
+import { type CommandIo, Refused, RefusedAsIs, Unavailable } from '../command.js'
 import { configFile, readGoodConfig } from '../config-file.js'
 import { complain } from '../print/terminal.js'
 import { adminAt, formatAdmin, OR_ASK_ADMIN } from './admin-option.js'
@@ -79,7 +79,8 @@ function controlOf(
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
       if (status === 401 && unauthorized !== undefined) throw new Refused(unauthorized)
-      const { detail } = (answer ?? {}) as { detail?: unknown }
+      const { detail, messages } = (answer ?? {}) as { detail?: unknown; messages?: unknown }
+      if (status === 422 && Array.isArray(messages)) throw new RefusedAsIs([...messages, detail].join('\n'))
       const problem = typeof detail === 'string' ? detail : `the gateway answered ${status}`
       throw status === 503 ? new Unavailable(problem) : new Refused(problem)
     },

@@ -40,6 +40,11 @@ t.test('health prints what /readyz says, without a token and without the configu
   const health = () => tidegate(['health', '--admin', admin])
   await storeUp(gateway)
   t.strictSame(await health(), { code: 0, stdout: 'ready\n', stderr: '' })
+  const asJson = async () => {
+    const { code, stdout } = await tidegate(['health', '--json', '--admin', admin])
+    return { code, answer: JSON.parse(stdout) }
+  }
+  t.strictSame(await asJson(), { code: 0, answer: { status: 'ready', store: 'up', reasons: [] } })
 
   await redis.stop()
   await eventually('it is noticed', async () => {
@@ -62,6 +67,7 @@ t.test('health prints what /readyz says, without a token and without the configu
   gateway.child.kill('SIGTERM')
   while ((await request(`${gateway.admin}/readyz`)).statusCode === 200);
   t.match(await health(), { code: 1, stdout: '', stderr: /^tidegate health: not ready: shutting down/ })
+  t.match(await asJson(), { code: 1, answer: { status: 'not_ready', reasons: ['shutting down'] } })
 
   gateway.child.kill('SIGKILL')
   await once(gateway.child, 'exit')
