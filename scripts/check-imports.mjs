@@ -7,7 +7,7 @@ import ts from 'typescript'
 import { runCheck, typescriptFiles } from './run-check.mjs'
 
 const BASE = ['errors', 'shares', 'log-throttle', 'version', 'net']
-const CONFIG = [...BASE, 'config']
+const CONFIG = [...BASE, 'extension', 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
 const SERVING = [...PARTS, 'telemetry']
 
@@ -21,7 +21,8 @@ const ROOMS = {
   'log-throttle': [],
   version: [],
   net: [],
-  config: BASE,
+  extension: BASE,
+  config: [...BASE, 'extension'],
   credentials: CONFIG,
   'tier-sources': CONFIG,
   upstream: CONFIG,
@@ -46,7 +47,17 @@ const PARTS_OF = {
   upstream: ['.', 'guard', 'http1', 'http2', 'pool'],
   telemetry: ['record', 'logs', 'metrics', 'export', 'traces', 'decisions', 'top', '.'],
   gateway: [
-    ...['exchange', 'transform', 'respond', 'listen', 'identify', 'edge', 'quota', 'request-lifecycle.ts'],
+    ...[
+      'exchange',
+      'transform',
+      'respond',
+      'listen',
+      'extensions',
+      'identify',
+      'edge',
+      'quota',
+      'request-lifecycle.ts',
+    ],
     ...['forward', 'websocket', 'stages', 'simulate', 'accept.ts', 'app.ts'],
   ],
   admin: ['access', '.', 'routes', 'page.ts', 'auth-hook.ts', 'server.ts'],

@@ -1,0 +1,93 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http'
+
+/** Headers to set, by name. `null` removes one; a list writes it several times. */
+export type Fields = Readonly<Record<string, string | readonly string[] | null>>
+
+/** Problem (RFC 9457). The gateway adds `status` and `request_id`. */
+export interface Problem {
+  readonly type?: string
+  readonly title?: string
+  readonly detail?: string
+  readonly code?: string
+  readonly [member: string]: unknown
+}
+
+const MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'detail', 'code', 'instance'])
+
+/** Headers that describe the connection or the length of the body. Only the gateway writes them. */
+const NOT_YOURS: ReadonlySet<string> = new Set(
+  'connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade'.split(' '),
+)
+
+/** Response that ends a request. Only `respond` makes it. */
+export class Reply {
+  readonly status: number
+  /** Headers in the order of the response: name, value, … */
+  readonly headers: readonly string[]
+  /** Body, unless it is a problem. */
+  readonly body: string | Uint8Array | undefined
+  /** Members of a problem without those that the gateway adds: `status`, `request_id`, and the defaults of `type` and `title`. */
+  readonly problem: Problem | undefined
+
+  /** @internal */
+  constructor(status: number, headers: readonly string[], body: Reply['body'], problem?: Problem) {
+    this.status = status
+    this.headers = Object.freeze(headers)
+    this.body = body
+    this.problem = problem
+    Object.freeze(this)
+  }
+}
+
+/**
+ * Makes the response that ends a request.
+ *
+ * @param status 200 to 599
+ * @param body text or bytes as they are; an object as JSON. From 400 on, an object with the members of a problem only
+ *   (`type`, `title`, `detail`, `code`) becomes `application/problem+json`, and so does no body at all.
+ * @throws TypeError on a status or header that cannot be sent
+ */
+export function respond(
+  status: number,
+  body?: string | Uint8Array | Problem | object,
+  headers: Fields = {},
+): Reply {
+  if (!Number.isInteger(status) || status < 200 || status > 599)
+    throw new TypeError('respond: the status must be a whole number from 200 to 599')
+  const list = headerList(headers)
+  const typed = list.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type')
+  if (body === undefined && status >= 400 && !typed) return new Reply(status, list, undefined, {})
+  if (body === undefined || typeof body === 'string') {
+    if (body !== undefined && !typed) list.push('content-type', 'text/plain; charset=utf-8')
+    return new Reply(status, list, body)
+  }
+  if (body instanceof Uint8Array) {
+    if (!typed) list.push('content-type', 'application/octet-stream')
+    return new Reply(status, list, body)
+  }
+  if (!typed && status >= 400 && Object.keys(body).every((key) => MEMBERS.has(key)))
+    return new Reply(status, list, undefined, Object.freeze({ ...body }))
+  if (!typed) list.push('content-type', 'application/json')
+  return new Reply(status, list, JSON.stringify(body))
+}
+
+/**
+ * Returns headers as a flat list: name, value, … Names with the value `null` are left out.
+ *
+ * @throws TypeError on a header that HTTP does not allow, or that only the gateway writes
+ */
+export function headerList(headers: Fields): string[] {
+  const list: string[] = []
+  for (const [name, value] of Object.entries(headers)) {
+    if (value === null) continue
+    validateHeaderName(name)
+    if (NOT_YOURS.has(name.toLowerCase()))
+      throw new TypeError(`the header ${name} is written by the gateway alone`)
+    for (const one of typeof value === 'string' ? [value] : value) {
+      validateHeaderValue(name, one)
+      if (typeof one !== 'string') throw new TypeError(`the header ${name} must be text`)
+      list.push(name, one)
+    }
+  }
+  return list
+}
