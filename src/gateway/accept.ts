@@ -13,7 +13,13 @@ import { limitExtensions } from './listen/chunk-extensions.js'
 import { currentExchange, isClosing, parserFailed } from './listen/connection.js'
 import type { Http2Request, Http2Response } from './listen/http2/stream.js'
 import { readNoMore } from './listen/pipeline.js'
-import { type Lifecycle, outcomeOf, RequestLifecycle, type Stage } from './request-lifecycle.js'
+import {
+  type Lifecycle,
+  outcomeOf,
+  RequestLifecycle,
+  type Stage,
+  type StageOutcome,
+} from './request-lifecycle.js'
 import { peerOf, refuseSocket } from './respond/client-error.js'
 import { isOut, sendWaiting } from './respond/write-batch.js'
 import type { Upgrades } from './websocket/upgrades.js'
@@ -26,7 +32,7 @@ export interface AcceptDeps {
   readonly way: Lifecycle
   readonly upgrades: Pick<Upgrades, 'begin'>
   /** The stages of an upgrade, in order. */
-  readonly handshake: readonly Stage<Refusal | undefined>[]
+  readonly handshake: readonly Stage[]
   /** Counts and logs an error that was thrown, also one before there was an exchange. */
   readonly report: (fields: object, error: unknown) => void
 }
@@ -104,19 +110,19 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
       earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
       return
     }
-    refusalOf(x, malformed(req, headers) ?? checkUpgradable(req)).then(
-      (refusal) => upgrading.proceed(refusal),
+    handshakeOutcome(x, malformed(req, headers) ?? checkUpgradable(req)).then(
+      (outcome) => upgrading.proceed(outcome),
       (error) => upgrading.broken(error),
     )
   }
 
-  async function refusalOf(x: Exchange, refused: Refusal | undefined): Promise<Refusal | undefined> {
+  async function handshakeOutcome(x: Exchange, refused: Refusal | undefined): Promise<StageOutcome> {
     if (refused !== undefined) return refused
     for (const stage of handshake) {
       // The client has left, and the exchange is recorded: nothing may be reserved for it any more.
       if (x.over) return undefined
-      const refusal = await outcomeOf(stage, x)
-      if (refusal !== undefined) return way.refusing(x, refusal)
+      const outcome = await outcomeOf(stage, x)
+      if (outcome !== undefined) return 'code' in outcome ? way.refusing(x, outcome) : outcome
     }
     return undefined
   }

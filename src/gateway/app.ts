@@ -78,7 +78,7 @@ export type GatewayDeps = IdentifyDeps &
  * Returns the stages of a request, in order. Each writes what it finds into the exchange, or refuses. A request that passes
  * all of them is forwarded; `record` sees every outcome.
  */
-function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]): readonly Stage[] {
+function stagesOf(edge: EdgeStage, behind: readonly Stage[]): readonly Stage[] {
   return [edge, answerAsterisk, matchRoute, respondDirectly, ...behind]
 }
 
@@ -86,11 +86,7 @@ function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]
  * Returns the stages of an upgrade. Anything that is not a handshake for the route is refused before it is charged. A place
  * for the tunnel is reserved before the quota is taken.
  */
-function handshakeStagesOf(
-  edge: EdgeStage,
-  shares: Shares,
-  behind: readonly Stage<Refusal | undefined>[],
-): readonly Stage<Refusal | undefined>[] {
+function handshakeStagesOf(edge: EdgeStage, shares: Shares, behind: readonly Stage[]): readonly Stage[] {
   return [edge, matchRoute, checkHandshake, ...behind.slice(0, -1), takeTunnel(shares), ...behind.slice(-1)]
 }
 
@@ -98,7 +94,7 @@ function handshakeStagesOf(
  * Returns the stages that requests and upgrades share, once their route is known and the gateway does not answer itself.
  * Both must use the same instances: a nonce that one has seen must not be accepted by the other.
  */
-function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
+function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage[] {
   const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
   return [
     bans === undefined ? identifyConsumer(deps) : stillLetIn(identifyConsumer(deps), bans, metrics),

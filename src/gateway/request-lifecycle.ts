@@ -9,7 +9,8 @@ import { breakOff, endGently } from './respond/client-error.js'
 import { sendRefusal } from './respond/send-error.js'
 import { type Answer, sendAnswer } from './respond/send-response.js'
 
-type StageOutcome = Refusal | Answer | undefined
+/** Result of a stage: undefined, or what the request ends with. */
+export type StageOutcome = Refusal | Answer | undefined
 
 /** Returned by a stage that will continue the exchange through its `Later`. */
 export const WAITING = Symbol('waiting')

@@ -10,6 +10,8 @@ const FLUSH_MS = 1_000
 /** How many bytes the client may send meanwhile. */
 const LINGER_BYTES = 65_536
 
+const NOTHING = Buffer.alloc(0)
+
 interface ParserError extends Error {
   readonly code?: string | undefined
   /** The parser's explanation. */
@@ -54,21 +56,38 @@ function hasEndlessTarget(packet: unknown): boolean {
  */
 export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, linger = false): void {
   noteRefusal(x, refusal)
+  const body = problemBody(refusal, x.requestId)
+  const fields = refusal.silent === true ? undefined : problemHeaders(x, refusal, body)
+  endBare(socket, x, ERRORS[refusal.code].title, fields, Buffer.from(body), linger)
+}
+
+/**
+ * Sends a whole response, with the exchange's status, on a bare socket, and ends the connection.
+ *
+ * @param fields name, value, …; undefined: sends nothing
+ * @param linger as for `refuseSocket`
+ */
+export function endBare(
+  socket: Duplex,
+  x: Exchange,
+  reason: string,
+  fields: readonly string[] | undefined,
+  body: Buffer,
+  linger: boolean,
+): void {
   // Without a listener, a reset from the other side would end the process.
   socket.on('error', () => {})
-  if (socket.destroyed || !socket.writable || refusal.silent === true) {
+  if (socket.destroyed || !socket.writable || fields === undefined) {
     socket.destroy()
     return
   }
-  const body = problemBody(refusal, x.requestId)
-  const fields = problemHeaders(x, refusal, body)
-  const head = bareHead(x.status, ERRORS[refusal.code].title, fields)
-  const sent = x.method === 'HEAD' ? '' : body
-  x.bytesOut = Buffer.byteLength(sent)
+  const sent = x.method === 'HEAD' ? NOTHING : body
+  const bytes = Buffer.concat([Buffer.from(bareHead(x.status, reason, fields), 'latin1'), sent])
+  x.bytesOut = sent.length
   if (linger) {
     readOn(socket)
-    socket.end(head + sent)
-  } else socket.end(head + sent, () => socket.destroy())
+    socket.end(bytes)
+  } else socket.end(bytes, () => socket.destroy())
   closeSoon(socket)
 }
 

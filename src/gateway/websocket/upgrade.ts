@@ -9,8 +9,9 @@ import type { Exchange } from '../exchange/exchange.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { type AttemptDeps, type AttemptOwner, UpstreamAttempts } from '../forward/upstream-attempts.js'
 import { errorText } from '../forward/upstream-error.js'
-import type { Lifecycle } from '../request-lifecycle.js'
+import type { Lifecycle, StageOutcome } from '../request-lifecycle.js'
 import { closeSoon, refuseSocket, retrySoon } from '../respond/client-error.js'
+import { type Answer, answerSocket } from '../respond/send-response.js'
 import { acceptanceFault, answerFields } from './handshake.js'
 import { relayAnswer } from './relay.js'
 import type { SessionRevocation } from './session-revocation.js'
@@ -101,11 +102,13 @@ export class Upgrade implements AttemptOwner, HandshakeEvents, Watched {
   }
 
   /** Continues after the stages: contacts the upstream, or refuses. Does nothing once the client has left. */
-  proceed(refusal: Refusal | undefined): void {
+  proceed(outcome: StageOutcome): void {
     this.attempt(() => {
       if (this.#over) return
-      if (refusal !== undefined) this.refuse(refusal)
-      else if (this.gateway.leaving) this.refuse({ code: 'draining' })
+      if (outcome !== undefined) {
+        if ('code' in outcome) this.refuse(outcome)
+        else this.#respond(outcome)
+      } else if (this.gateway.leaving) this.refuse({ code: 'draining' })
       else {
         this.#began = performance.now()
         this.x.guard!.budget.request(this.gateway.watchdog.now())
@@ -113,6 +116,11 @@ export class Upgrade implements AttemptOwner, HandshakeEvents, Watched {
         this.#attempts.next(undefined)
       }
     })
+  }
+
+  #respond(answer: Answer): void {
+    answerSocket(this.socket, this.x, answer)
+    this.#finish()
   }
 
   send(target: Target): void {
