@@ -34,7 +34,7 @@ t.test('every key has a description, and every mapping refuses unknown keys', as
   t.ok(parts.length > 80)
   for (const [path, part] of parts) {
     t.match(part.description, /^\S.*[^.]$/s, `${path} is described`)
-    if (part.type === 'object') t.match(part, { additionalProperties: false }, path)
+    if (part.type === 'object' && part.raw !== true) t.match(part, { additionalProperties: false }, path)
   }
 })
 

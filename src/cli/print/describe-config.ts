@@ -104,9 +104,10 @@ function describeDestination(config: Config, { index, service }: Route): string 
 
 /** Names what a route changes in messages. */
 function describeShape(config: Config, { index }: Route): string {
-  const { auth, rewrite, headers, cors, compress, mirror } = config.routes[index]!
+  const { auth, use, rewrite, headers, cors, compress, mirror } = config.routes[index]!
   const parts: string[] = []
   if (auth !== undefined) parts.push(describeAuth(auth))
+  if (use !== undefined) parts.push(`uses ${use.join(', ')}`)
   if (rewrite !== undefined) parts.push(`rewritten to ${rewrite}`)
   if (headers !== undefined) parts.push('changes headers')
   if (cors !== undefined) parts.push(`CORS for ${cors.origins.join(' ')}`)
@@ -139,6 +140,8 @@ function describeConsumers(source: ConsumerSource): string {
       return `signed request (${source.keys.size} known)`
     case 'jwt':
       return `token in ${source.header} (${source.issuers.map(({ issuer }) => issuer).join(', ')})`
+    case 'extension':
+      return `extension ${source.extension}`
     case 'ip':
       return 'address'
   }

@@ -68,6 +68,7 @@ export function read(
   if (node === null || node === undefined || (isScalar(node) && node.value === null)) {
     return fail('has no value', 'give it one, or remove the key')
   }
+  if (part.raw) return node
   if (part.anyOf !== undefined) return readEither(reading, part, node, path, offset, fail)
   if (isMapping(part)) {
     if (isMap(node)) return readMapping(reading, part, node, path)

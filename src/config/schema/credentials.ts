@@ -81,6 +81,10 @@ const IpConsumer = object(
   { ip: object({}, 'Takes no settings: write {}') },
   'Consumers by address: IPv4 as it is, IPv6 by its /64',
 )
+const ExtensionConsumer = object(
+  { extension: scalar('name', 'Name of an extension with the hook identify') },
+  'Consumers that an extension identifies',
+)
 const ClientCertificateConsumer = object(
   {
     client_certificate: object(
@@ -209,6 +213,7 @@ const FORMS = {
   header: HeaderConsumer,
   jwt: JwtConsumer,
   signature: SignatureConsumer,
+  extension: ExtensionConsumer,
   ip: IpConsumer,
 } satisfies Record<CredentialKindName, unknown>
 

@@ -26,6 +26,8 @@ export interface Marks extends Bounds {
   shorthand?: boolean
   /** Remedy for an invalid key. */
   keyFix?: string
+  /** True if the reader leaves the value as a YAML node: an extension has a schema of its own. */
+  raw?: boolean
   /** Name of the value in the loaded configuration, if it differs from the key in the file. */
   becomes?: string
 }
@@ -100,6 +102,11 @@ export function object<P extends Properties>(keys: P, description: string, marks
   }
   const shape = { type: 'object', required, properties }
   return Type.Unsafe<Flat<Mapping<P>>>({ additionalProperties: false, description, ...marks, ...shape })
+}
+
+/** Defines options whose schema is that of an extension's module. `load.ts` reads them. */
+export function rawOptions(description: string) {
+  return Type.Unsafe<object>({ type: 'object', raw: true, description })
 }
 
 /** Defines a mapping whose keys the user chooses, such as names of services. */

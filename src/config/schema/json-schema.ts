@@ -4,7 +4,7 @@ import { ConfigSchema } from './schema.js'
 
 const ENVIRONMENT = { $ref: '#/$defs/environment' }
 /** Keys that only our own reader understands. */
-const MARKS = new Set('kind secret restart wrap shorthand becomes file keyFix least most'.split(' '))
+const MARKS = new Set('kind secret raw restart wrap shorthand becomes file keyFix least most'.split(' '))
 
 /** Returns the schema for editors: `config/schema.json`. */
 export function jsonSchema(): Record<string, unknown> {

@@ -19,6 +19,7 @@ import {
   timer,
 } from './define.js'
 import { Edge, TrustedHeaders, TrustedProxies } from './edge.js'
+import { Extensions } from './extensions.js'
 import { http2Keys } from './http2.js'
 import { listenerKeys } from './listener.js'
 import { protection } from './protection.js'
@@ -213,6 +214,7 @@ export const ConfigSchema = object(
     trusted_proxies: TrustedProxies,
     trusted_headers: TrustedHeaders,
     edge: Edge,
+    'extensions?': Extensions,
     services: named(Service, 'The backends, by name'),
     routes: list(
       Route,

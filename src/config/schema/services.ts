@@ -15,6 +15,7 @@ import {
   switchable,
   timer,
 } from './define.js'
+import { use } from './extensions.js'
 import { identity } from './identity.js'
 import { CircuitBreaker, Concurrency, Retries } from './resilience.js'
 import { compress, cors, headers, maintenance, mirror, respond, split, sticky } from './shaping.js'
@@ -127,6 +128,7 @@ export const Service = object(
     ...transport,
     'maintenance?': maintenance,
     'identity?': identity,
+    'use?': use,
     retries: Retries,
     'circuit_breaker?': CircuitBreaker,
     'concurrency?': Concurrency,
@@ -194,6 +196,7 @@ export const Route = object(
       { examples: ['/v2/*', '/people/:id'] },
     ),
     'auth?': Auth,
+    'use?': use,
     'headers?': headers,
     'cors?': cors,
     'compress?': compress,

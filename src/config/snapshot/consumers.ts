@@ -1,6 +1,8 @@
+import type { BoundHook } from '../../extension/route-hooks.js'
 import { compileAddressSet } from '../../net/addresses.js'
 import type { Config } from '../schema/schema.js'
 import { headersOf } from '../values/credential-kinds.js'
+import type { CompiledExtension } from './extensions.js'
 import { type KeyOwner, ownerOf } from './key-owner.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
 import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
@@ -35,6 +37,13 @@ type Compiled =
       readonly header: string
       readonly issuers: readonly TokenIssuer[]
     }
+  | {
+      readonly kind: 'extension'
+      /** Name of the extension. */
+      readonly extension: string
+      /** Its hook; undefined where only the configuration is looked at. */
+      readonly identify: BoundHook | undefined
+    }
   | { readonly kind: 'ip' }
 
 export type SourceOf<K extends ConsumerSource['kind']> = Extract<ConsumerSource, { kind: K }>
@@ -56,17 +65,23 @@ function believer(from: readonly string[] | undefined, standard: (peer: string) 
  *
  * @param tierIndex returns the index of a tier in the configuration
  * @param isTrustedProxy returns true for an address in `trusted_proxies`
+ * @param extensions compiled extensions by name
  */
 export function compileConsumers(
   { consumers, trusted_proxies: proxies }: Config,
   tierIndex: (name: string) => number,
   isTrustedProxy: (address: string) => boolean,
+  extensions: ReadonlyMap<string, CompiledExtension>,
 ): ConsumerSource[] {
   const compiled = (source: Config['consumers'][number]): Compiled => {
     if ('header' in source) {
       const { name, tenant, from } = source.header
       const believes = believer(from, proxies.length > 0 ? isTrustedProxy : anyone)
       return { kind: 'header', header: name, tenant, believes }
+    }
+    if ('extension' in source) {
+      const { name, hooks } = extensions.get(source.extension)!
+      return { kind: 'extension', extension: name, identify: hooks.identify }
     }
     if ('ip' in source) return { kind: 'ip' }
     if ('client_certificate' in source)

@@ -1,3 +1,4 @@
+import type { RouteHooks } from '../../extension/route-hooks.js'
 import { compileAddressSet } from '../../net/addresses.js'
 import { canonicalPath } from '../../net/path.js'
 import type { Config } from '../schema/schema.js'
@@ -5,6 +6,7 @@ import { blocksIn } from '../values/address-file.js'
 import { type ConsumerSource, compileConsumers } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
 import { compileEdge, type EdgeRules } from './edge.js'
+import { type CompiledExtension, compileExtensions, compileHooks, type InstanceHooks } from './extensions.js'
 import { deepFreeze } from './freeze.js'
 import { configHashes } from './hash.js'
 import {
@@ -55,6 +57,8 @@ export interface Snapshot {
   readonly isTrustedProxy: (address: string) => boolean
   /** Rules for clients that are turned away before anything else. */
   readonly edge: EdgeRules
+  /** Extensions by name. */
+  readonly extensions: ReadonlyMap<string, CompiledExtension>
   readonly services: readonly Service[]
   readonly routes: readonly Route[]
   /**
@@ -103,6 +107,8 @@ export interface Route extends RouteCost {
   readonly split: Split<Route> | undefined
   /** Required credentials; undefined if any that the sources accept will do. */
   readonly auth: RouteAuth | undefined
+  /** Hooks of extensions; undefined for most routes. */
+  readonly hooks: RouteHooks | undefined
   /** Changes to messages, or the route's own response; undefined for most routes. */
   readonly shape: Shape | undefined
   /** Service that gets copies, and the percentage of requests. */
@@ -130,8 +136,14 @@ const NONE: readonly string[] = []
  * Compiles a valid configuration. Pure: the same config gives the same snapshot, except for `loadedAt`.
  *
  * @param hashes the config's `configHashes`, if they are known already
+ * @param instances hooks of its extensions, by their names. Without them, no hook runs
  */
-export function compileSnapshot(config: Config, loadedAt: number, hashes = configHashes(config)): Snapshot {
+export function compileSnapshot(
+  config: Config,
+  loadedAt: number,
+  hashes = configHashes(config),
+  instances: ReadonlyMap<string, InstanceHooks> = new Map(),
+): Snapshot {
   const tiers = config.tiers.map(({ name }) => name)
   const tierIndex = (name: string) => tiers.indexOf(name)
   const services = Object.entries(config.services).map(([name, service], index) =>
@@ -145,9 +157,12 @@ export function compileSnapshot(config: Config, loadedAt: number, hashes = confi
   const isTrustedProxy = compileAddressSet(
     config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : [...blocksIn(one.file)])),
   )
-  const consumers = compileConsumers(config, tierIndex, isTrustedProxy)
+  const extensions = compileExtensions(config, instances)
+  const consumers = compileConsumers(config, tierIndex, isTrustedProxy, extensions)
+  const hooksOf = (route: RouteConfig, service: string | undefined) =>
+    compileHooks([...(config.services[service ?? '']?.use ?? []), ...(route.use ?? [])], extensions)
   const routes = config.routes.map((route, index) =>
-    compileRoute(index, route, consumers, serviceOf, () => last++),
+    compileRoute(index, route, consumers, serviceOf, hooksOf, () => last++),
   )
   return deepFreeze({
     ...hashes,
@@ -164,6 +179,7 @@ export function compileSnapshot(config: Config, loadedAt: number, hashes = confi
     publicKeys: publishedKeys(config),
     isTrustedProxy,
     edge: compileEdge(config.edge),
+    extensions,
     services,
     routes,
     match: compileRouter(routes),
@@ -243,6 +259,7 @@ function compileRoute(
   route: RouteConfig,
   consumers: readonly ConsumerSource[],
   serviceOf: (name: string | undefined) => Service,
+  hooksOf: (route: RouteConfig, service: string | undefined) => RouteHooks | undefined,
   nextIndex: () => number,
 ): Route {
   const service = serviceOf(countingService(route))
@@ -261,6 +278,7 @@ function compileRoute(
     quotaOf: service,
     split: undefined,
     auth: compileAuth(route, consumers),
+    hooks: hooksOf(route, route.service),
     shape: compileShape(route),
     mirror: mirror === undefined ? undefined : { service: serviceOf(mirror.service), share: mirror.share },
     rewriteLocation: route.rewrite_location && route.rewrite === undefined,
@@ -279,7 +297,12 @@ function compileRoute(
   compiled.split = compileSplit(
     route,
     (name) => serviceOf(name).maintenance !== undefined,
-    (name) => ({ ...compiled, index: nextIndex(), service: serviceOf(name) }),
+    (name) => ({
+      ...compiled,
+      index: nextIndex(),
+      service: serviceOf(name),
+      hooks: hooksOf(route, name),
+    }),
   )
   return compiled
 }

@@ -39,6 +39,10 @@ export const CREDENTIAL_KINDS = {
     identified: 'by a signature',
     tierFrom: 'given by its signing key',
   },
+  extension: {
+    identified: 'by an extension',
+    tierFrom: 'given by its extension',
+  },
   header: {
     headerKeys: ['name', 'tenant'],
     identified: 'by a trusted header',

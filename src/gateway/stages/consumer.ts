@@ -56,6 +56,8 @@ function identifyBy(
       return identifyBySignature(x, source, nonces)
     case 'jwt':
       return identifyByJwt(x, source, tokens)
+    case 'extension':
+      return 'absent'
     case 'ip':
       return identifyByIp(x)
   }
