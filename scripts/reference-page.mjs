@@ -141,6 +141,25 @@ If one step finds nothing, the next best match of the step before is tried. So a
 \`GET /payments/refunds\` to \`/payments/*\`. If a path has routes, but none for the method, the answer is 405 with the methods that
 it has.
 
+## Several files
+
+\`include\` lets each team keep a file of its own:
+
+\`\`\`yaml
+include: [teams/*.yaml]
+\`\`\`
+
+- Such a file holds \`services\`, \`routes\`, \`tier_sources\` and \`extensions\`, and nothing else. They count as if they stood in the
+  main file, behind its own. Everything that concerns all teams stays in the main file.
+- A \`*\` stands for any characters of the file name, but for no hidden file. The files count in the order of the list, and of
+  their names. A file that two paths name counts once. So \`*.yaml\` may name the main file, too.
+- A relative path in an included file starts at the folder of that file. An anchor holds within its file. An included file includes
+  no others.
+- An error has the name, line and column of its file. A service or route that two files have is an error that names both places.
+- All files together may have 1 MiB and 100,000 values.
+- The gateway watches them like the main file, new and removed ones too. A path that matches no file is an error: a folder that is
+  not mounted takes no route away.
+
 ## Changing it while it runs
 
 The gateway watches the file. It notices a write in place, a replacement by \`mv\` or an editor, and a new Kubernetes ConfigMap

@@ -1,4 +1,4 @@
-import { namesLongFiles } from '../config/load/config-files.js'
+import { type ConfigText, namesLongFiles } from '../config/load/config-files.js'
 import { loadInThread } from '../config/load/in-thread.js'
 import { formatError } from '../config/load/load.js'
 import {
@@ -38,15 +38,16 @@ export async function followConfig(
   { file, env, onReload, onNext }: FollowOptions,
 ): Promise<FollowedConfig> {
   let snapshot = await compile(first, false)
-  let text = first.text
+  let source = sourceOf(first)
   let lastError = first.lastError ?? null
   let latest: Promise<void> = Promise.resolve()
 
-  async function compile({ text, loadedAt }: GoodConfig, large: boolean): Promise<Snapshot> {
-    const loaded = await loadInThread(text, { file, env }, large)
+  async function compile(good: GoodConfig, large: boolean): Promise<Snapshot> {
+    const { text, included } = sourceOf(good)
+    const loaded = await loadInThread(text, { file, env, included: included.files }, large)
     if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
     await prepareAddresses(loaded.config.edge)
-    return compileSnapshot(loaded.config, loadedAt, loaded.hashes)
+    return compileSnapshot(loaded.config, good.loadedAt, loaded.hashes)
   }
 
   function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot, began: number): void {
@@ -58,24 +59,27 @@ export async function followConfig(
     const previous = snapshot
     lastError = next.lastError ?? null
     if (next.hash !== previous.fingerprint) {
-      const compiled = await compile(next, await namesLongFiles(previous.config)).catch((error: Error) => {
+      const compiled = await compile(
+        next,
+        await namesLongFiles(previous.config, sourceOf(next).included),
+      ).catch((error: Error) => {
         lastError = { at: new Date().toISOString(), messages: error.message.split('\n') }
         throw error
       })
       onNext(compiled)
-      text = next.text
+      source = sourceOf(next)
       snapshot = compiled
       tell(next.trigger, { result: 'applied', messages: [] }, previous, began)
       return
     }
-    text = next.text
+    source = sourceOf(next)
     const result = next.result === 'applied' ? 'unchanged' : next.result
     tell(next.trigger, { result, messages: [] }, previous, began)
   }
 
   return {
     current: () => snapshot,
-    text: () => text,
+    source: () => source,
     follow(next) {
       const turn = latest.then(() => takeOver(next))
       latest = turn.catch(() => {})
@@ -94,4 +98,8 @@ export async function followConfig(
     reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
     close: () => Promise.resolve(),
   }
+}
+
+function sourceOf({ text, included = { patterns: [], files: [] } }: GoodConfig): ConfigText {
+  return { text, included }
 }

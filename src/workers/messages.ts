@@ -1,3 +1,4 @@
+import type { Included } from '../config/load/include.js'
 import type { ConfigStatus, ReloadResult, ReloadTrigger } from '../config/load/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
@@ -14,6 +15,8 @@ export const PROTOCOL = 3
 /** A configuration that the primary has accepted. */
 export interface GoodConfig {
   readonly text: string
+  /** Missing from a primary of an older version, in which nothing is included. */
+  readonly included?: Included
   /**
    * Hash of the whole, including the files that it names: a certificate may be renewed while the text stays the same.
    */

@@ -128,7 +128,7 @@ export async function startPrimary(options: PrimaryOptions) {
 
   function good() {
     const { fingerprint, loadedAt } = config.current()
-    return { text: config.text(), hash: fingerprint, loadedAt, lastError: config.status().lastError }
+    return { ...config.source(), hash: fingerprint, loadedAt, lastError: config.status().lastError }
   }
 
   /** The latest attempt to send the configuration in force to all workers. */

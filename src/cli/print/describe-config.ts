@@ -18,6 +18,7 @@ export function describeConfig(file: string, snapshot: Snapshot, columns?: numbe
   const head = [
     ['listen', `${formatListen(config.listen)}${describeEntrance(config.server)}`],
     ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
+    ['includes', (config.include ?? []).join(', ')],
     ['store', describeStore(config.store)],
     ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
     [

@@ -3,8 +3,8 @@ import {
   asList,
   type DraftConfig,
   knownTier,
+  type Locate,
   named,
-  type Path,
   present,
   type Report,
   reportTwice,
@@ -29,20 +29,18 @@ import { checkUpstreamTls } from './upstream-tls.js'
 
 /** Checks a configuration beyond the schema: names that must exist, duplicates, sums that must fit. */
 
-/** Runs all checks. `locate` returns the line of a path, for messages that point at a second place. */
-export function check(
-  config: DraftConfig,
-  error: Report,
-  warning: Report,
-  locate: (path: Path) => number,
-): void {
+/**
+ * Runs all checks. `locate` names a second place, as `routes[0] on line 3`, with the file if it is another one than that of
+ * `from`.
+ */
+export function check(config: DraftConfig, error: Report, warning: Report, locate: Locate): void {
   checkAdmin(config, error, warning)
   checkListener(config, error)
   checkStore(config, error)
   checkTiers(config, error)
   checkConsumers(config, error, warning)
   checkEdge(config, error)
-  checkTierSources(config, error, warning)
+  checkTierSources(config, error, warning, locate)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)
   checkIdentity(config, error)
@@ -132,7 +130,7 @@ function checkRoutes({ routes }: DraftConfig, error: Report): void {
 }
 
 /** Reports two routes that claim the same host, path and method, and routes whose methods are all taken. */
-function checkOverlaps({ routes }: DraftConfig, error: Report, locate: (path: Path) => number): void {
+function checkOverlaps({ routes }: DraftConfig, error: Report, locate: Locate): void {
   const places = new Map<string, { index: number; pattern: Pattern }[]>()
   for (const [index, route] of present(routes)) {
     if (route.path === undefined) continue
@@ -152,7 +150,7 @@ function checkOverlaps({ routes }: DraftConfig, error: Report, locate: (path: Pa
       if (before === undefined || before.index === index) continue
       const method = shared(before.pattern, pattern)
       const of = method === '' ? '' : ` for ${method}`
-      const first = `routes[${before.index}] on line ${locate(['routes', before.index])}`
+      const first = locate(['routes', before.index], ['routes', index])
       const message = `the same host and path as ${first}${of}; remove one, or change host, path or methods`
       if (!said.has(`${before.index} ${index}`)) error(['routes', index, 'path'], message)
       said.add(`${before.index} ${index}`)

@@ -1,5 +1,12 @@
 import { isExposedOnTheWay, isLoopback } from '../../net/addresses.js'
-import { asList, type Draft, type DraftConfig, present, type Report } from '../schema/partial-config.js'
+import {
+  asList,
+  type Draft,
+  type DraftConfig,
+  type Locate,
+  present,
+  type Report,
+} from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { CONSUMER } from '../values/tier-source-url.js'
 
@@ -9,6 +16,7 @@ export function checkTierSources(
   { tier_sources: sources, consumers }: DraftConfig,
   error: Report,
   warning: Report,
+  locate: Locate,
 ): void {
   const onlyByAddress = asList(consumers).every((source) => source !== undefined && 'ip' in source)
   if (asList(sources).length > 0 && onlyByAddress) {
@@ -24,7 +32,7 @@ export function checkTierSources(
     const before = names.get(name)
     if (before !== undefined) {
       const at = Object.hasOwn(settings, 'name') ? ['tier_sources', i, kind, 'name'] : ['tier_sources', i]
-      error(at, `has the name "${name}" of tier_sources[${before}]; give each its own name`)
+      error(at, `has the name "${name}" of ${locate(['tier_sources', before], at)}; give each its own name`)
     } else names.set(name, i)
     // If headers are sent, one of them is usually a secret. The gateway cannot tell if the address holds one.
     const { url } = settings

@@ -1,35 +1,45 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../schema/schema.js'
 import type { ConfigHashes } from '../snapshot/hash.js'
 import { MAX_ADDRESS_FILE } from '../values/address-file.js'
 import { type NamedFile, readWholeFile } from '../values/read-file.js'
 import { loadInThread, THREAD_BYTES } from './in-thread.js'
+import { type Included, readIncluded, signatureOfPattern } from './include.js'
 import { formatError } from './load.js'
 import { signatureOf, type WatchOptions, watchFile } from './watch.js'
 import { MAX_BYTES } from './yaml.js'
 
 /** Reads the configuration file, and watches the files that it names. */
 
-/** Watches the files that a configuration names, which were read along with it. */
+/** Watches the files that a configuration names or includes, which were read along with it. */
 export function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
   const watchers = new Map<string, { close(): void }>()
   let closed = false
   return {
-    async watch(config: Config): Promise<void> {
-      const files = new Map(namedFilesOf(config).map((named) => [named.file, named]))
+    async watch(main: string, config: Config, { patterns, files }: Included): Promise<void> {
+      const included = () => readIncluded(patterns, { file: main, text: '' }, () => {})
+      const wanted = new Map<string, Watched>()
+      for (const { file, text } of namedFilesOf(config)) {
+        wanted.set(file, { signature: signatureOf, changed: () => textOf(file) !== text })
+      }
+      for (const pattern of patterns) {
+        const changed = () => !isDeepStrictEqual(included(), files)
+        wanted.set(pattern, { signature: signatureOfPattern, changed })
+      }
       for (const [file, watcher] of watchers) {
-        if (files.has(file)) continue
+        if (wanted.has(file)) continue
         watcher.close()
         watchers.delete(file)
       }
-      for (const [file, { text }] of files) {
+      for (const [file, { signature, changed }] of wanted) {
         if (watchers.has(file)) continue
-        const known = await signatureOf(file)
+        const known = await signature(file)
         if (closed || watchers.has(file)) return
-        watchers.set(file, watchFile(file, { ...options, known }))
+        watchers.set(file, watchFile(file, { ...options, known, signature }))
         // The file may have changed since it was read.
-        if (textOf(file) !== text) options.onChange()
+        if (changed()) options.onChange()
       }
     },
     close() {
@@ -37,6 +47,12 @@ export function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
       for (const watcher of watchers.values()) watcher.close()
     },
   }
+}
+
+interface Watched {
+  readonly signature: (file: string) => Promise<string>
+  /** Returns true if the present content is not the one that was read. */
+  readonly changed: () => boolean
 }
 
 /** Reads the present text of a file; undefined if it cannot be read. */
@@ -48,8 +64,9 @@ function textOf(file: string): string | undefined {
   }
 }
 
-/** Returns true if the configuration names files that take long to read in their present size. */
-export async function namesLongFiles(config: Config): Promise<boolean> {
+/** Returns true if the configuration names or includes files that take long to read in their present size. */
+export async function namesLongFiles(config: Config, { files }: Included): Promise<boolean> {
+  if (files.reduce((sum, { text }) => sum + text.length, 0) >= THREAD_BYTES) return true
   for (const { file } of namedFilesOf(config)) {
     const size = await stat(file).then(
       (found) => found.size,
@@ -71,8 +88,14 @@ function namedFilesOf({ services, edge, trusted_proxies: proxies }: Config): Nam
 }
 
 type ReadResult =
-  | { ok: true; config: Config; hashes: ConfigHashes; text: string; messages: string[] }
-  | { ok: false; messages: string[] }
+  | { ok: true; config: Config; hashes: ConfigHashes; source: ConfigText; messages: string[] }
+  | { ok: false; messages: string[]; included?: Included }
+
+/** The text that a configuration was made from, with that of the files that it includes. */
+export interface ConfigText {
+  readonly text: string
+  readonly included: Included
+}
 
 export async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): Promise<ReadResult> {
   let text: string
@@ -82,9 +105,10 @@ export async function readConfig(file: string, env: NodeJS.ProcessEnv, large = f
     return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
   }
   const loaded = await loadInThread(text, { file, env }, large)
+  const { included } = loaded
   const messages = (loaded.ok ? loaded.warnings : loaded.errors).map(formatError)
-  if (!loaded.ok) return { ok: false, messages }
-  return { ok: true, config: loaded.config, hashes: loaded.hashes, text, messages }
+  if (!loaded.ok) return { ok: false, messages, included }
+  return { ok: true, config: loaded.config, hashes: loaded.hashes, source: { text, included }, messages }
 }
 
 /** Reads a file up to its maximum size, so that an endless one (a device, a pipe) does no harm. */

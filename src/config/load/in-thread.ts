@@ -2,7 +2,8 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Config } from '../schema/schema.js'
 import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
-import { type ConfigError, loadConfig } from './load.js'
+import type { Included } from './include.js'
+import { type ConfigError, type LoadOptions, type LoadResult, loadConfig } from './load.js'
 import type { ThreadAnswer, ThreadQuestion } from './thread.js'
 
 export type LoadedInThread =
@@ -11,8 +12,9 @@ export type LoadedInThread =
       readonly config: Config
       readonly hashes: ConfigHashes
       readonly warnings: readonly ConfigError[]
+      readonly included: Included
     }
-  | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
+  | Extract<LoadResult, { readonly ok: false }>
 
 /**
  * Size from which a file is read in a separate thread, in bytes: about 300 routes. A thread takes longer to start than
@@ -25,11 +27,11 @@ export const THREAD_BYTES = 16 * 1024
  * takes half a second to read. The store's answers that arrive meanwhile would all be too late. The memory that reading
  * needed is released with the thread.
  *
- * @param large true if there is more to read than the text, because it names files of that size
+ * @param large true if there is more to read than the text, because it names or includes files of that size
  */
 export async function loadInThread(
   text: string,
-  question: Omit<ThreadQuestion, 'text'>,
+  question: LoadOptions,
   large = false,
 ): Promise<LoadedInThread> {
   if (text.length < THREAD_BYTES && !large) return loadHere(text, question)
@@ -42,11 +44,11 @@ export async function loadInThread(
   }
   if ('errors' in answer) return { ok: false, ...answer }
   for (const object of answer.bare) Object.setPrototypeOf(object, null)
-  const { config, hashes, warnings } = answer
-  return { ok: true, config, hashes, warnings }
+  const { config, hashes, warnings, included } = answer
+  return { ok: true, config, hashes, warnings, included }
 }
 
-function loadHere(text: string, question: Omit<ThreadQuestion, 'text'>): LoadedInThread {
+function loadHere(text: string, question: LoadOptions): LoadedInThread {
   const loaded = loadConfig(text, question)
   return loaded.ok ? { ...loaded, hashes: configHashes(loaded.config) } : loaded
 }

@@ -1,12 +1,12 @@
-import { dirname } from 'node:path'
-import { isAlias, isMap, isScalar, isSeq } from 'yaml'
+import { isAlias, isMap, isScalar, isSeq, type Node } from 'yaml'
 import { check } from '../check/checks.js'
 import { below, offsetOf, type SchemaNode } from '../schema/node.js'
 import type { Draft, Path } from '../schema/partial-config.js'
 import { type Config, ConfigSchema } from '../schema/schema.js'
+import type { NamedFile } from '../values/read-file.js'
 import { redact } from './environment.js'
+import { createDocuments, type Documents, type Included, readIncluded } from './include.js'
 import { type Reading, read } from './read.js'
-import { type ParsedYaml, parseYaml } from './yaml.js'
 
 export interface ConfigError {
   readonly file: string
@@ -23,10 +23,16 @@ export type LoadResult =
       readonly ok: true
       readonly config: Config
       readonly warnings: readonly ConfigError[]
+      readonly included: Included
       /** Makes an error at the place of a key, for problems that are found later. */
       readonly at: (path: Path, message: string) => ConfigError
     }
-  | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
+  | {
+      readonly ok: false
+      readonly errors: readonly ConfigError[]
+      readonly warnings: readonly ConfigError[]
+      readonly included: Included
+    }
 
 /**
  * Maximum number of errors reported. It is more than anybody fixes at once, and bounds what a broken file can write to
@@ -35,58 +41,92 @@ export type LoadResult =
 const MAX_ERRORS = 100
 const LATER = { line: Number.MAX_SAFE_INTEGER, column: 1 }
 
+export interface LoadOptions {
+  readonly file: string
+  readonly env: NodeJS.ProcessEnv
+  /** The files that it includes. Default: they are read from disk. */
+  readonly included?: readonly NamedFile[] | undefined
+}
+
 /**
- * Reads the text of a configuration file. Reports all errors at once, in the order of the file. Only a file that is not
- * YAML is not checked further.
+ * Reads the text of a configuration file, and the files that it includes. Reports all errors at once, in the order of the
+ * files. Only files that are not YAML are not checked further.
  */
-export function loadConfig(text: string, options: { file: string; env: NodeJS.ProcessEnv }): LoadResult {
+export function loadConfig(text: string, options: LoadOptions): LoadResult {
   const { file, env } = options
-  const parsed = parseYaml(text)
-  if (!('document' in parsed)) return { ok: false, errors: [{ file, ...parsed }], warnings: [] }
-  if (parsed.problems.length > 0) {
-    return { ok: false, errors: parsed.problems.map((problem) => ({ file, ...problem })), warnings: [] }
-  }
-  const { document, position, target } = parsed
+  const documents = createDocuments()
+  const { problems, position, target } = documents
+  const included: { patterns: readonly string[]; files: readonly NamedFile[] } = { patterns: [], files: [] }
+  const main = documents.add(file, text)?.document.contents ?? null
+  if (problems.length > 0) return { ok: false, errors: problems, warnings: [], included }
   const errors: ConfigError[] = []
   const warnings: ConfigError[] = []
-  if (isEmpty(document.contents)) {
+  if (isEmpty(main)) {
     const message = 'the file is empty; give at least tiers, services and routes'
-    return { ok: false, errors: [{ file, line: 1, column: 1, message }], warnings }
+    return { ok: false, errors: [{ file, line: 1, column: 1, message }], warnings, included }
   }
-  const renamed = renameKeys(document.contents)
+  const renamed = renameKeys(main)
   for (const { offset, message, both } of renamed) {
-    ;(both ? errors : warnings).push({ file, ...position(offset), message })
+    ;(both ? errors : warnings).push({ ...position(offset), message })
   }
+  const report = (offset: number, message: string) => errors.push({ ...position(offset), message })
   const reading: Reading = {
     target,
     env,
-    folder: dirname(file),
+    folder: documents.folder,
     used: new Map(),
-    report: (offset, message) => errors.push({ file, ...position(offset), message }),
-    line: (offset) => position(offset).line,
+    report,
+    place: documents.place,
+    indexOf: documents.indexOf,
   }
-  const config = read(reading, ConfigSchema as unknown as SchemaNode, document.contents, '', 0) as
-    | Draft<Config>
-    | undefined
   const at = (path: Path, message: string, exact = true): ConfigError => {
-    const { offset, shown } = placeOf(parsed, path)
-    return { file, ...(exact ? position(offset) : LATER), message: `${shown}: ${message}` }
+    const { offset, shown } = placeOf(documents, main, path)
+    const { file, ...place } = position(offset)
+    return { file, ...(exact ? place : LATER), message: `${shown}: ${message}` }
   }
   const say = (list: ConfigError[]) => (path: Path, message: string) => {
     // Finding the place takes a search, and nobody reads the thousandth error.
     list.push(at(path, message, list.length <= 10 * MAX_ERRORS))
   }
-  if (config !== undefined) {
-    check(config, say(errors), say(warnings), (path) => position(placeOf(parsed, path).offset).line)
-  }
+  included.patterns = patternsOf(reading, main)
+  const missing = (i: number, message: string) => say(errors)(['include', i], message)
+  included.files = options.included ?? readIncluded(included.patterns, { file, text }, missing)
+  // What else is wrong may only seem so, because a file is missing.
   if (errors.length > 0)
-    return { ok: false, errors: inOrder(errors, reading.used), warnings: inOrder(warnings, reading.used) }
+    return { ok: false, errors: inOrder(errors, new Map(), reading.used), warnings: [], included }
+  for (const { file, text } of included.files) {
+    const parsed = documents.add(file, text)
+    if (parsed !== undefined) documents.join(main, parsed, report)
+  }
+  if (problems.length > 0) return { ok: false, errors: problems.slice(0, MAX_ERRORS), warnings: [], included }
+  const config = read(reading, ConfigSchema as unknown as SchemaNode, main, '', 0) as
+    | Draft<Config>
+    | undefined
+  if (config !== undefined) {
+    check(config, say(errors), say(warnings), (path, from) => {
+      const { offset, shown } = placeOf(documents, main, path)
+      return `${shown} ${documents.place(offset, placeOf(documents, main, from).offset)}`
+    })
+  }
+  const order = new Map([file, ...included.files.map(({ file }) => file)].map((file, i) => [file, i]))
+  const sorted = (list: readonly ConfigError[]) => inOrder(list, order, reading.used)
+  if (errors.length > 0) return { ok: false, errors: sorted(errors), warnings: sorted(warnings), included }
   return {
     ok: true,
     config: config as Config,
-    warnings: inOrder(warnings, reading.used),
-    at: (path, message) => inOrder([at(path, message)], reading.used)[0]!,
+    warnings: sorted(warnings),
+    included,
+    at: (path, message) => sorted([at(path, message)])[0]!,
   }
+}
+
+/** Returns what `include` names. Whatever is wrong with it is reported when the whole is read. */
+function patternsOf(reading: Reading, contents: Node | null): readonly string[] {
+  const node = isMap(contents) ? contents.get('include', true) : undefined
+  if (node === undefined) return []
+  const quiet = { ...reading, report: () => {} }
+  const patterns = read(quiet, ConfigSchema.properties.include as SchemaNode, node, '', 0)
+  return Array.isArray(patterns) ? patterns.filter((one) => typeof one === 'string') : []
 }
 
 /** Top-level keys by their former name. */
@@ -116,10 +156,15 @@ export function formatError({ file, line, column, message }: ConfigError): strin
 }
 
 /** Sorts and bounds the errors, and redacts values from the environment. */
-function inOrder(errors: readonly ConfigError[], used: ReadonlyMap<string, string>): readonly ConfigError[] {
+function inOrder(
+  errors: readonly ConfigError[],
+  order: ReadonlyMap<string, number>,
+  used: ReadonlyMap<string, string>,
+): readonly ConfigError[] {
+  const orderOf = ({ file }: ConfigError) => order.get(file) ?? 0
   const sorted = errors
     .map((error) => ({ ...error, message: redact(error.message, used) }))
-    .sort((a, b) => a.line - b.line || a.column - b.column)
+    .sort((a, b) => orderOf(a) - orderOf(b) || a.line - b.line || a.column - b.column)
   if (sorted.length <= MAX_ERRORS) return sorted
   const next = sorted[MAX_ERRORS]!
   const message = `and ${sorted.length - MAX_ERRORS} more from here on; correct those above first`
@@ -134,8 +179,12 @@ function isEmpty(contents: unknown): boolean {
  * Returns the offset of the value at a path, or of the nearest part around it that has one, and the path as the file
  * has it. A single value that stands for a list has no index there.
  */
-function placeOf({ document, target }: ParsedYaml, path: Path): { offset: number; shown: string } {
-  let node: unknown = document.contents
+function placeOf(
+  { target, indexOf }: Documents,
+  contents: Node | null,
+  path: Path,
+): { offset: number; shown: string } {
+  let node: unknown = contents
   let offset = offsetOf(node) ?? 0
   let shown = ''
   for (const step of path) {
@@ -144,7 +193,7 @@ function placeOf({ document, target }: ParsedYaml, path: Path): { offset: number
       if (node !== undefined && !isSeq(node)) continue
       node = isSeq(node) ? node.items[step] : undefined
       offset = offsetOf(node) ?? offset
-      shown = `${shown}[${step}]`
+      shown = `${shown}[${indexOf(node, step)}]`
     } else {
       const pair = isMap(node)
         ? node.items.find(({ key }) => isScalar(key) && String(key.value) === step)

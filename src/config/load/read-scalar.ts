@@ -15,7 +15,7 @@ export function readScalar(
   scalar: Scalar,
   env: NodeJS.ProcessEnv,
   used: Map<string, string>,
-  folder: string,
+  folder: (offset: number) => string,
   fail: FailAt,
 ): unknown {
   const source = typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? String(scalar.value))
@@ -26,7 +26,7 @@ export function readScalar(
   }
   if (problems.length > 0) return undefined
   for (const [name, value] of here) used.set(name, value)
-  const text = isFile(part, written) ? join(folder, written) : written
+  const text = isFile(part, written) ? join(folder(offsetOf(scalar) ?? 0), written) : written
   const replaced = here.size > 0
   // Values from the environment are never shown. Text from the file is, unless the key is marked as secret.
   const shown = part.secret ? 'the value' : quote(source)

@@ -10,7 +10,16 @@ import {
   type Pair,
   type YAMLMap,
 } from 'yaml'
-import { below, exampleOf, formsOf, isMapping, offsetOf, quote, type SchemaNode } from '../schema/node.js'
+import {
+  below,
+  exampleOf,
+  formsOf,
+  isMapping,
+  kindOf,
+  offsetOf,
+  quote,
+  type SchemaNode,
+} from '../schema/node.js'
 import { nearest, suggest } from '../values/nearest-name.js'
 import { substitute } from './environment.js'
 import { type FailAt, inBounds, readScalar } from './read-scalar.js'
@@ -25,13 +34,15 @@ export interface Reading {
   /** Returns the node that an alias refers to. */
   target(alias: Alias): Node | undefined
   readonly env: NodeJS.ProcessEnv
-  /** Folder at which relative paths begin. */
-  readonly folder: string
+  /** Returns the folder at which relative paths begin: that of the file with this offset. */
+  folder(offset: number): string
   /** Variables that were substituted, with their values. */
   readonly used: Map<string, string>
   report(offset: number, message: string): void
-  /** Returns the line of an offset, from 1. */
-  line(offset: number): number
+  /** Names the place of an offset for a message at another one: `on line 3`. */
+  place(offset: number, from: number): string
+  /** Returns the index of a list item in its own file. */
+  indexOf(item: unknown, index: number): number
 }
 
 /** Unsupported keys that users are likely to try, with the remedy. */
@@ -84,7 +95,9 @@ export function read(
     else if (count < minItems)
       fail(`has ${count} of at least ${minItems} items`, 'name more, or remove the key')
     if (count > maxItems) fail(`has ${count} items`, `name ${maxItems} at most`)
-    return node.items.map((item, i) => read(reading, items, item, `${path}[${i}]`, offsetOf(node) ?? offset))
+    return node.items.map((item, i) =>
+      read(reading, items, item, `${path}[${reading.indexOf(item, i)}]`, offsetOf(node) ?? offset),
+    )
   }
   if (isScalar(node)) return readScalar(part, node, reading.env, reading.used, reading.folder, fail)
   return fail(`must be a single value, not ${kindOf(node)}`, `write ${exampleOf(part) ?? 'one value'}`)
@@ -107,7 +120,7 @@ function readMapping(reading: Reading, part: SchemaNode, map: YAMLMap, path: str
     const before = seen.get(key ?? '')
     if (key === undefined) say('a key must be plain text; write "key: value"')
     else if (before !== undefined) {
-      say(`duplicate key ${quote(key)}; it is on line ${reading.line(before)} already, keep one of the two`)
+      say(`duplicate key ${quote(key)}; it is ${reading.place(before, at)} already, keep one of the two`)
     } else {
       seen.set(key, at)
       if (own === undefined) {
@@ -229,7 +242,8 @@ function defaultOf(part: SchemaNode): unknown {
     const report = (_: number, message: string) => {
       throw new Error(`a default of the schema is not valid: ${message}`)
     }
-    const reading = { target: () => undefined, env: {}, folder: '.', used: new Map(), report, line: () => 0 }
+    const place = { folder: () => '.', place: () => '', indexOf: (_: unknown, index: number) => index }
+    const reading = { target: () => undefined, env: {}, used: new Map(), report, ...place }
     defaults.set(part, read(reading, part, document.contents, '', 0))
   }
   return defaults.get(part)
@@ -254,8 +268,4 @@ function waysToMap({ properties, required = [] }: SchemaNode, path: string): str
   return required.length > 0 || key === undefined
     ? `write ${keys}`
     : `write ${key}: {} for its defaults, or ${keys}`
-}
-
-function kindOf(node: unknown): string {
-  return isMap(node) ? 'a mapping' : isSeq(node) ? 'a list' : 'a single value'
 }

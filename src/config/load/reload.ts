@@ -1,7 +1,7 @@
 import type { Config } from '../schema/schema.js'
 import { prepareAddresses } from '../snapshot/edge.js'
 import { compileSnapshot, type Snapshot } from '../snapshot/snapshot.js'
-import { namesLongFiles, readConfig, watchNamedFiles } from './config-files.js'
+import { type ConfigText, namesLongFiles, readConfig, watchNamedFiles } from './config-files.js'
 import { changesBetween } from './diff.js'
 import { signatureOf, watchFile } from './watch.js'
 
@@ -42,8 +42,8 @@ export interface ReloadEvent extends ReloadOutcome {
 /** Holds the configuration in force, and reloads it. */
 export interface ConfigSource {
   current(): Snapshot
-  /** Returns the text that the snapshot was made from. */
-  text(): string
+  /** Returns the text that the snapshot was made from, and that of the files that it includes. */
+  source(): ConfigText
   status(): ConfigStatus
   /**
    * Records that the serving processes were restarted with the configuration in force. Afterwards only changes of the
@@ -101,7 +101,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
    */
   let served = started
   let heldBack = (_key: string) => false
-  let text = first.text
+  let source = first.source
   let snapshot = compileSnapshot(first.config, now(), first.hashes)
   let lastError: ConfigStatus['lastError'] = null
   let changed: readonly string[] = []
@@ -125,10 +125,12 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     return outcome
   }
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
-    const next = await readConfig(file, env, await namesLongFiles(previous.config))
+    const next = await readConfig(file, env, await namesLongFiles(previous.config, source.included))
     // Done before anything takes effect. Requests use the lists in force meanwhile.
     if (next.ok && next.hashes.fingerprint !== previous.fingerprint) await prepareAddresses(next.config.edge)
     if (!next.ok) {
+      // A mistake may be in a file that is included only now: mending it must be noticed.
+      if (next.included !== undefined) void named.watch(file, previous.config, next.included)
       lastError = { at: new Date(now()).toISOString(), messages: next.messages }
       return { result: 'rejected', messages: next.messages }
     }
@@ -137,12 +139,13 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     ownWarnings = next.messages
     warnings = [...ownWarnings, ...waiting(next.config)]
     if (same) {
-      text = next.text
+      source = next.source
+      void named.watch(file, next.config, source.included)
       return { result: 'unchanged', messages: warnings }
     }
     try {
       snapshot = compileSnapshot(next.config, now(), next.hashes)
-      text = next.text
+      source = next.source
     } catch (error) {
       // The checks missed something. A running gateway must not go down because of it.
       const message = `cannot be compiled (${(error as Error).name}); please report this, with the file`
@@ -150,7 +153,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       return { result: 'rejected', messages: lastError.messages }
     }
     changed = listed(changesBetween(previous.config, next.config).map(({ text }) => text))
-    void named.watch(next.config)
+    void named.watch(file, next.config, source.included)
     return { result: 'applied', messages: warnings }
   }
 
@@ -179,10 +182,10 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   const onChange = () => void reload('file')
   const watcher = watchFile(file, { known, pollMs, stableMs, onChange })
   const named = watchNamedFiles({ pollMs, stableMs, onChange })
-  void named.watch(first.config)
+  void named.watch(file, first.config, source.included)
   return {
     current: () => snapshot,
-    text: () => text,
+    source: () => source,
     restarted(still) {
       served = snapshot.config
       heldBack = still

@@ -1,17 +1,16 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Config } from '../schema/schema.js'
 import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
-import { type ConfigError, loadConfig } from './load.js'
+import type { Included } from './include.js'
+import { type ConfigError, type LoadOptions, loadConfig } from './load.js'
 
 /**
  * Entry of the thread that `loadApart` starts. `workerData` is a `ThreadQuestion`, and the only message a
  * `ThreadAnswer`.
  */
 
-export interface ThreadQuestion {
+export interface ThreadQuestion extends LoadOptions {
   readonly text: string
-  readonly file: string
-  readonly env: NodeJS.ProcessEnv
 }
 
 export type ThreadAnswer =
@@ -21,14 +20,20 @@ export type ThreadAnswer =
       /** Objects of the configuration without a prototype. A copy between threads gives them one. */
       readonly bare: readonly object[]
       readonly warnings: readonly ConfigError[]
+      readonly included: Included
     }
-  | { readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
+  | {
+      readonly errors: readonly ConfigError[]
+      readonly warnings: readonly ConfigError[]
+      readonly included: Included
+    }
 
-function answer({ text, file, env }: ThreadQuestion): ThreadAnswer {
-  const loaded = loadConfig(text, { file, env })
-  if (!loaded.ok) return { errors: loaded.errors, warnings: loaded.warnings }
-  const { config, warnings } = loaded
-  return { config, hashes: configHashes(config), bare: [...bareObjects(config)], warnings }
+function answer({ text, ...options }: ThreadQuestion): ThreadAnswer {
+  const loaded = loadConfig(text, options)
+  const { warnings, included } = loaded
+  if (!loaded.ok) return { errors: loaded.errors, warnings, included }
+  const { config } = loaded
+  return { config, hashes: configHashes(config), bare: [...bareObjects(config)], warnings, included }
 }
 
 /**

@@ -10,6 +10,8 @@ export interface WatchOptions {
   /** How long a file must be unchanged before it counts as complete, in ms. */
   readonly stableMs: number
   readonly onChange: () => void
+  /** Returns the present state. It has more colons when there are more files. Default: `signatureOf`. */
+  readonly signature?: (file: string) => Promise<string>
 }
 
 /** Checks after which a missing file counts as gone: editors move the old file away before they write the new one. */
@@ -27,10 +29,10 @@ export async function signatureOf(file: string): Promise<string> {
 
 /**
  * Calls `onChange` once a file has changed and is stable again. It watches the directory, because a replaced file is
- * another one to the operating system. The poll finds what the directory does not report.
+ * another one to the operating system. `file` may be a pattern whose name has a `*`. The poll finds what the directory does not report.
  */
 export function watchFile(file: string, options: WatchOptions): { close(): void } {
-  const { pollMs, stableMs, onChange } = options
+  const { pollMs, stableMs, onChange, signature = signatureOf } = options
   let known = options.known
   let pending: string | undefined
   let rounds = 0
@@ -45,7 +47,7 @@ export function watchFile(file: string, options: WatchOptions): { close(): void 
   const look = async () => {
     timer = undefined
     looking = true
-    const now = await signatureOf(file)
+    const now = await signature(file)
     looking = false
     if (closed) return
     if (now === known) {
@@ -54,7 +56,8 @@ export function watchFile(file: string, options: WatchOptions): { close(): void 
     }
     rounds = now === pending ? rounds + 1 : 0
     pending = now
-    if (rounds < (now.includes(':') ? 1 : PATIENCE_WHEN_GONE)) return soon()
+    const gone = now.split(':').length < known.split(':').length
+    if (rounds < (gone ? PATIENCE_WHEN_GONE : 1)) return soon()
     known = now
     pending = undefined
     onChange()

@@ -15,10 +15,11 @@ import {
 
 /** Parses the text of a file into a YAML document, or reports why it is not one. Never recurses on the content. */
 
+/** Maximum size of a configuration, in UTF-16 units: of all its files together. */
 export const MAX_BYTES = 1024 * 1024
 const MAX_DEPTH = 20
 /** Maximum number of values, with every alias counted as what it refers to. No sane file comes near. */
-const MAX_VALUES = 100_000
+export const MAX_VALUES = 100_000
 const TOO_DEEP = `nested more than ${MAX_DEPTH} levels deep; flatten it`
 const TOO_MANY = `more than ${MAX_VALUES.toLocaleString('en')} values; keep what is needed`
 
@@ -32,6 +33,10 @@ export interface SyntaxProblem extends Position {
 }
 
 export interface ParsedYaml {
+  /** Offset of the first character. */
+  readonly start: number
+  /** Number of values, with every alias counted as what it refers to. */
+  readonly values: number
   readonly document: Document
   readonly problems: readonly SyntaxProblem[]
   /** Returns the node that an alias refers to; undefined if no anchor above it has that name. */
@@ -40,15 +45,18 @@ export interface ParsedYaml {
   position(offset: number): Position
 }
 
-export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
+/** @param start offset of the first character, which all other offsets count from */
+export function parseYaml(text: string, start = 0): ParsedYaml | SyntaxProblem {
   if (text.length > MAX_BYTES || Buffer.byteLength(text) > MAX_BYTES) {
     const message = 'the file is larger than 1 MiB; remove what does not belong in it'
     return { line: 1, column: 1, message }
   }
-  const position = positionsIn(text)
+  const position = positionsIn(text, start)
   const excess = findExcess(text)
-  if (excess !== undefined) return { ...position(excess.offset), message: excess.message }
-  const tokens = [...new Parser().parse(text)]
+  if (excess !== undefined) return { ...position(start + excess.offset), message: excess.message }
+  const parser = new Parser()
+  parser.offset = start
+  const tokens = [...parser.parse(text)]
   // The composer recurses. At a depth of some hundreds it can crash the whole process.
   const tooDeep = deeperThan(tokens, MAX_DEPTH)
   if (tooDeep !== undefined) {
@@ -60,20 +68,22 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
     schema: 'core',
     version: '1.2',
   } as const
-  const documents = [...new Composer(options).compose(tokens, true, text.length)] as Document[]
+  const documents = [...new Composer(options).compose(tokens, true, start + text.length)] as Document[]
   const [document, second] = documents
   const problems: SyntaxProblem[] = []
   for (const { code, pos } of [...document!.errors, ...document!.warnings]) {
-    problems.push({ ...position(pos[0]), message: explain(code, text, pos[0]) })
+    problems.push({ ...position(pos[0]), message: explain(code, text, pos[0] - start) })
   }
   if (second !== undefined) {
-    const at = second.range?.[0] ?? 0
-    problems.push({ ...position(at), message: explain('MULTIPLE_DOCS', text, at) })
+    const at = second.range?.[0] ?? start
+    problems.push({ ...position(at), message: explain('MULTIPLE_DOCS', text, at - start) })
   }
   const aliases = followAliases(document!)
   const { problem } = aliases
   if (problem !== undefined) problems.push({ ...position(problem.offset), message: problem.message })
   return {
+    start,
+    values: aliases.values,
     document: document!,
     problems: withoutTrain(problems),
     target: (alias) => aliases.targets.get(alias),
@@ -85,11 +95,11 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
  * Returns a function from offset to position. The library counts lines, too, but loses count at errors, where it is
  * needed.
  */
-function positionsIn(text: string): (offset: number) => Position {
+function positionsIn(text: string, start: number): (offset: number) => Position {
   const starts = [0]
   for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) starts.push(i + 1)
   return (offset) => {
-    const at = Math.min(Math.max(0, offset), text.length)
+    const at = Math.min(Math.max(0, offset - start), text.length)
     let [low, high] = [0, starts.length]
     while (high - low > 1) {
       const middle = (low + high) >>> 1
@@ -112,6 +122,7 @@ function withoutTrain(problems: readonly SyntaxProblem[]): SyntaxProblem[] {
 }
 
 interface Aliases {
+  readonly values: number
   readonly targets: ReadonlyMap<Alias, Node>
   /** Set if aliases expand to too many values, or refer to themselves. */
   readonly problem: { readonly offset: number; readonly message: string } | undefined
@@ -144,8 +155,8 @@ function followAliases(document: Document): Aliases {
     }
     return size
   }
-  sizeOf(document.contents)
-  return { targets, problem }
+  const values = sizeOf(document.contents)
+  return { targets, problem, values }
 }
 
 /**

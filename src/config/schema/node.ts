@@ -1,4 +1,4 @@
-import type { Node } from 'yaml'
+import { isMap, isSeq, type Node } from 'yaml'
 import type { Marks } from './define.js'
 
 /** Subset of JSON Schema that `define.ts` writes. */
@@ -58,4 +58,9 @@ export function quote(text: string): string {
 /** Returns where a node begins in the text; undefined if it has no place there. */
 export function offsetOf(node: unknown): number | undefined {
   return (node as Node | null | undefined)?.range?.[0]
+}
+
+/** Names the kind of a node, for a message. */
+export function kindOf(node: unknown): string {
+  return isMap(node) ? 'a mapping' : isSeq(node) ? 'a list' : 'a single value'
 }

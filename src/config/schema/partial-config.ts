@@ -7,6 +7,8 @@ import type { Config } from './schema.js'
 export type DraftConfig = Draft<Config>
 export type Path = readonly (string | number)[]
 export type Report = (path: Path, message: string) => void
+/** Names a place for a message at another one: `routes[0] on line 3`, with the file if it is in another. */
+export type Locate = (path: Path, from: Path) => string
 export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
 
 /** Returns a list of a draft, which may have holes. */

@@ -12,6 +12,7 @@ import {
   list,
   named,
   object,
+  oneOrMore,
   ownHeaders,
   scalar,
   size,
@@ -215,6 +216,12 @@ export const ConfigSchema = object(
     trusted_headers: TrustedHeaders,
     edge: Edge,
     'extensions?': Extensions,
+    'include?': oneOrMore(
+      filePath('Path of a file, relative to this one. A "*" in its name stands for any characters'),
+      64,
+      'Further files with services, routes, tier_sources and extensions, which count as if they stood here. Paths in such a file are relative to it',
+      { examples: ['services/*.yaml'] },
+    ),
     services: named(Service, 'The backends, by name'),
     routes: list(
       Route,

@@ -5,7 +5,7 @@ import type { Config } from '../schema/schema.js'
 export interface ConfigHashes {
   /**
    * Hash that operators compare. It leaves out what may differ between equivalent gateways: listen addresses, the
-   * destination of access lines, and the names of the gateway and its group.
+   * destination of access lines, the names of included files, and those of the gateway and its group.
    */
   readonly hash: string
   /** Hash of the whole configuration, by which a change is detected. */
@@ -13,7 +13,15 @@ export interface ConfigHashes {
 }
 
 export function configHashes(config: Config): ConfigHashes {
-  const { listen: _listen, instance: _instance, group: _group, admin, log, ...rest } = config
+  const {
+    listen: _listen,
+    include: _include,
+    instance: _instance,
+    group: _group,
+    admin,
+    log,
+    ...rest
+  } = config
   const shared = { ...rest, admin: { ...admin, listen: undefined }, log: { ...log, access: undefined } }
   return { hash: hashOf(shared), fingerprint: hashOf(config) }
 }
