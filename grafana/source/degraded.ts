@@ -123,7 +123,7 @@ export const DEGRADED_BOARD: Dashboard = {
         {
           kind: 'stacked',
           title: 'Records looked up in the store',
-          text: 'With more than 500,000 tier assignments or API keys a gateway looks up the consumers that it has not seen lately. failed: the store did not answer, and a consumer got the tier that comes next. refused: too many at once, which is a flood of strangers.',
+          text: 'With more than 500,000 tier assignments, API keys, or boosts and overrides a gateway looks up those of consumers that it has not seen lately. failed: the store did not answer, and a consumer got the tier that comes next, or the limits of its tier. refused: too many at once, which is a flood of strangers.',
           unit: 'ops',
           width: 24,
           colors: { failed$: 'red', refused$: 'orange' },

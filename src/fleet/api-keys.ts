@@ -56,7 +56,6 @@ export const API_KEYS: MapShape<StoredKey> = {
   mostSplit: 50_000_000,
   longestKey: 16,
   longestValue: 8192,
-  lookedUp: true,
 }
 
 /**
@@ -92,6 +91,20 @@ function parseKey(text: string): StoredKey | undefined {
     expires,
     replacedBy,
     told: 0,
+  }
+}
+
+/**
+ * Returns a search for the keys of a consumer.
+ *
+ * @param consumer undefined for all keys
+ */
+export function keysOf(consumer: string | undefined) {
+  if (consumer === undefined) return { fits: () => true }
+  const part = JSON.stringify(consumer)
+  return {
+    mayFit: (text: string) => text.includes(part),
+    fits: (_id: string, key: StoredKey) => key.consumer === consumer,
   }
 }
 

@@ -34,7 +34,6 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
   mostSplit: 200_000_000,
   longestKey: 1024,
   longestValue: 1024,
-  lookedUp: true,
 }
 
 export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignments {

@@ -80,6 +80,9 @@ interface LookUp<V> {
 const AT_ONCE = 500
 /** Questions that fail in a row before the store counts as away. */
 const MOST_FAILURES = 3
+/** Made once: while the store is away, there may be many for each request. */
+const AWAY = new Error('the store is away')
+const TOO_MANY = new Error('too many look-ups')
 /** How long nothing is asked while the store is away, in ms. Then one question finds out whether it is back. */
 const PAUSE = 500
 
@@ -152,14 +155,14 @@ export function createLookUps<V>(options: LookUpOptions<V>) {
       if (failures >= MOST_FAILURES) {
         if (now() < askAgainAt) {
           counts.failed++
-          return Promise.reject(new Error('the store is away'))
+          return Promise.reject(AWAY)
         }
         // Until this one is answered, no other is asked.
         askAgainAt = now() + PAUSE
       }
       if (!limits.take()) {
         counts.refused++
-        return Promise.reject(new Error('too many look-ups'))
+        return Promise.reject(TOO_MANY)
       }
       let resolve: LookUp<V>['resolve'] = () => {}
       let reject: LookUp<V>['reject'] = () => {}

@@ -71,10 +71,15 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
   const layout = createLayoutFollower({ store: redis, heartbeat })
   const forgettable: ForgettableMap[] = []
   const limits = createLookUpLimits()
+  // A consumer's boosts and overrides are several records, which must not take the place of the other look-ups.
+  const limitsOfAmounts = createLookUpLimits({ atOnce: 30_000, perSecond: 120_000 })
   return createStore({
     limiter,
     openMap(shape) {
-      const recent = shape.lookedUp && { limits, timeoutMs: config.timeout }
+      const recent = {
+        limits: shape.name === AMOUNTS.name ? limitsOfAmounts : limits,
+        timeoutMs: config.timeout,
+      }
       const options = { store: redis, subscriber, fleet, heartbeat, log, layout }
       const map =
         shape.mostSplit === undefined

@@ -1,6 +1,7 @@
 import type { Policy } from '../config/snapshot/policy.js'
 import type { Service } from '../config/snapshot/snapshot.js'
 import { type AmountRule, adjusted, MOST_AMOUNT } from '../limiter/apply-overrides.js'
+import { ownText } from './recent-values.js'
 import { isTime, type MapShape, type ReplicatedMap } from './replicated-map.js'
 
 /**
@@ -51,7 +52,7 @@ export const AMOUNTS: MapShape<Amount> = {
     JSON.stringify({ amount, until, reason: reason?.slice(0, LONGEST_REASON) }),
   until: ({ until }) => until,
   most: 200_000,
-  mostSplit: 500_000,
+  mostSplit: 200_000_000,
   longestKey: 1400,
   longestValue: 1600,
 }
@@ -78,7 +79,11 @@ export function readAmountKey(text: string): AmountKey | undefined {
 export type Amounts = ReturnType<typeof createAmounts>
 
 /** Amounts without any change. */
-export const NO_AMOUNTS: Pick<Amounts, 'policyFor'> = { policyFor: (_service, policy) => policy }
+export const NO_AMOUNTS: Pick<Amounts, 'find' | 'policyFor' | 'isWhole'> = {
+  find: (_service, policy) => policy,
+  policyFor: (_service, policy) => policy,
+  isWhole: () => true,
+}
 
 type Rule = AmountRule & { readonly key: string; readonly service: string }
 
@@ -94,6 +99,8 @@ interface Changes {
   readonly rules: Rule[]
   /** Policies made from these rules, newest first. */
   readonly made: Made[]
+  /** Policies whose changes are known, newest first, while the map is not whole. */
+  readonly asked: readonly Policy[]
 }
 
 interface Made {
@@ -109,45 +116,95 @@ interface Made {
  * Policies that are remembered for one consumer or tenant. Few use more services and tiers than this at the same time.
  */
 const MOST_MADE = 8
+/** Consumers, and tenants, that are remembered while the map is not whole. */
+const MOST_REMEMBERED = 50_000
+const KINDS: readonly AmountKind[] = ['override', 'boost']
 
 /**
- * Applies the changes in a map to policies.
+ * Applies the changes in a map to policies. While the map is whole, all changes are at hand by consumer and by tenant.
+ * Otherwise the map is asked for those that a policy's limits may have.
  *
  * @param now clock, in unix ms
  */
 export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Date.now) {
   const consumers = new Map<string, Changes>()
   const tenants = new Map<string, Changes>()
+  const holdersOf = (of: AmountKey['of']) => (of === 'consumer' ? consumers : tenants)
+  let isWhole = true
+  /** Number of changes heard of. */
+  let heard = 0
 
   function put(text: string, amount: Amount | undefined): void {
     const key = readAmountKey(text)
     if (key === undefined) return
-    const all = key.of === 'consumer' ? consumers : tenants
+    const all = holdersOf(key.of)
     const others = all.get(key.id)?.rules.filter((rule) => rule.key !== text) ?? []
     const rules = amount === undefined ? others : [...others, ruleOf(text, key, amount)]
-    if (rules.length === 0) all.delete(key.id)
-    else all.set(key.id, { rules, made: [] })
+    if (rules.length === 0 || !isWhole) all.delete(key.id)
+    else all.set(key.id, { rules, made: [], asked: [] })
   }
 
-  /** Rebuilds all changes, up to a hundred thousand, in one turn of the event loop. Requests wait meanwhile. */
+  /** Rebuilds all changes, up to 500,000, in one turn of the event loop. Requests wait meanwhile. */
   function putAll(): void {
     consumers.clear()
     tenants.clear()
+    isWhole = map.isWhole()
+    if (!isWhole) return
     for (const [text, amount] of map.entries()) {
       const key = readAmountKey(text)
       if (key === undefined) continue
-      const all = key.of === 'consumer' ? consumers : tenants
+      const all = holdersOf(key.of)
       const known = all.get(key.id)
-      if (known === undefined) all.set(key.id, { rules: [ruleOf(text, key, amount)], made: [] })
+      if (known === undefined) all.set(key.id, { rules: [ruleOf(text, key, amount)], made: [], asked: [] })
       else known.rules.push(ruleOf(text, key, amount))
     }
   }
 
   map.onChange((text) => {
-    if (text === undefined) putAll()
+    heard++
+    if (text === undefined || isWhole !== map.isWhole()) putAll()
     else put(text, map.get(text))
   })
   putAll()
+
+  /**
+   * Returns the changes of a consumer or tenant for the limits of a policy, while the map is not whole.
+   *
+   * @param waits gets a promise for each look-up that fills the result in later. Left out: what is in memory counts.
+   */
+  function changesOf(
+    of: AmountKey['of'],
+    id: string,
+    service: Service,
+    policy: Policy,
+    waits?: Promise<void>[],
+  ): Changes {
+    const known = holdersOf(of).get(id)
+    if (known?.asked.includes(policy)) return known
+    const rules = known === undefined ? [] : [...known.rules]
+    const add = (key: AmountKey, text: string, amount: Amount | undefined): void => {
+      if (amount !== undefined && !rules.some((rule) => rule.key === text))
+        rules.push(ruleOf(text, key, amount))
+    }
+    for (const { name: limit } of policy.limits) {
+      for (const kind of KINDS) {
+        const key = { kind, of, id, service: service.name, limit }
+        const text = amountKeyText(key)
+        const found = waits === undefined ? map.get(text) : map.find(text)
+        if (found instanceof Promise) waits!.push(found.then((late) => add(key, text, late)))
+        else add(key, text, found)
+      }
+    }
+    return { rules, made: [], asked: [policy, ...(known?.asked ?? [])].slice(0, MOST_MADE) }
+  }
+
+  function remember(of: AmountKey['of'], id: string, changes: Changes): void {
+    const all = holdersOf(of)
+    const known = all.get(id)
+    if (known === changes) return
+    if (known === undefined && all.size >= MOST_REMEMBERED) all.clear()
+    all.set(ownText(id), changes)
+  }
 
   function make(
     service: Service,
@@ -167,23 +224,85 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
     return policy
   }
 
+  function changed(
+    service: Service,
+    policy: Policy,
+    own: Changes | undefined,
+    theirs: Changes | undefined,
+  ): Policy {
+    if (own === undefined && theirs === undefined) return policy
+    for (const one of (own ?? theirs!).made) {
+      if (one.base !== policy || one.theirs !== (own && theirs)) continue
+      if (one.until === Number.POSITIVE_INFINITY || now() < one.until) return one.policy
+    }
+    return make(service, policy, own, theirs)
+  }
+
+  /**
+   * Returns the policy with the changes for this consumer, from memory. The object stays the same until something
+   * changes, so caches keyed by policy stay valid.
+   */
+  function policyFor(service: Service, policy: Policy, consumer: string, tenant: string | undefined): Policy {
+    if (!isWhole) {
+      const own = changesOf('consumer', consumer, service, policy)
+      const theirs = tenant === undefined ? undefined : changesOf('tenant', tenant, service, policy)
+      return changed(service, policy, orNone(own), orNone(theirs))
+    }
+    if (consumers.size + tenants.size === 0) return policy
+    return changed(
+      service,
+      policy,
+      consumers.get(consumer),
+      tenant === undefined ? undefined : tenants.get(tenant),
+    )
+  }
+
   return {
+    policyFor,
     /**
-     * Returns the policy with the changes for this consumer, from memory. The object stays the same until something
-     * changes, so caches keyed by policy stay valid.
+     * Does the same as `policyFor`, and looks up, in the store, the changes that this process does not know of. Rejects
+     * if the store can't tell.
      */
-    policyFor(service: Service, policy: Policy, consumer: string, tenant: string | undefined): Policy {
-      if (consumers.size + tenants.size === 0) return policy
-      const own = consumers.get(consumer)
-      const theirs = tenant === undefined ? undefined : tenants.get(tenant)
-      if (own === undefined && theirs === undefined) return policy
-      for (const one of (own ?? theirs!).made) {
-        if (one.base !== policy || one.theirs !== (own && theirs)) continue
-        if (one.until === Number.POSITIVE_INFINITY || now() < one.until) return one.policy
+    find(
+      service: Service,
+      policy: Policy,
+      consumer: string,
+      tenant: string | undefined,
+    ): Policy | Promise<Policy> {
+      if (isWhole) return policyFor(service, policy, consumer, tenant)
+      const waits: Promise<void>[] = []
+      const own = changesOf('consumer', consumer, service, policy, waits)
+      const theirs = tenant === undefined ? undefined : changesOf('tenant', tenant, service, policy, waits)
+      const before = heard
+      const found = (): Policy => {
+        // What was looked up before a change may be older.
+        if (heard === before) {
+          remember('consumer', consumer, own)
+          if (theirs !== undefined) remember('tenant', tenant!, theirs)
+        }
+        return changed(service, policy, orNone(own), orNone(theirs))
       }
-      return make(service, policy, own, theirs)
+      return waits.length === 0 ? found() : Promise.all(waits).then(found)
     },
+    /** Returns true if all changes are in memory, so that none has to be looked up. */
+    isWhole: () => isWhole,
     /** The map that holds the changes, for operators. */
     map,
   }
+}
+
+/** Returns the policy with the changes for a consumer; with those in memory if the store can't tell. */
+export async function changedPolicy(
+  amounts: Pick<Amounts, 'find' | 'policyFor'>,
+  ...[service, policy, consumer, tenant]: Parameters<Amounts['find']>
+): Promise<Policy> {
+  try {
+    return await amounts.find(service, policy, consumer, tenant)
+  } catch {
+    return amounts.policyFor(service, policy, consumer, tenant)
+  }
+}
+
+function orNone(changes: Changes | undefined): Changes | undefined {
+  return changes === undefined || changes.rules.length === 0 ? undefined : changes
 }

@@ -76,8 +76,10 @@ export function createCopy<V>(
     },
     /** Replaces all values; the copy is whole then. */
     replace(all: Map<string, V>): void {
+      const becomesWhole = some !== undefined
       some = undefined
       whole.replace(all)
+      if (becomesWhole) whole.changed(undefined)
     },
     /** Replaces what a recent copy holds for these keys. */
     renew(values: ReadonlyMap<string, V | undefined>): void {
@@ -96,6 +98,7 @@ export function createCopy<V>(
         some.get(key)
       }
       whole.replace(new Map())
+      whole.changed(undefined)
     },
     /** Removes ended values from a whole copy. Returns true if there were any. */
     sweep: () => some === undefined && whole.sweep(),

@@ -131,7 +131,7 @@ export function createRecentValues<V>(
 }
 
 /** Copies a text: a slice of a request's header would keep the whole header in memory. */
-function ownText(text: string): string {
+export function ownText(text: string): string {
   const own = Buffer.from(text, 'latin1').toString('latin1')
   return own === text ? own : Buffer.from(text, 'utf16le').toString('utf16le')
 }

@@ -183,7 +183,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const changes = changed && new Set(changed)
     if (changes !== undefined && missing.some((key) => !changes.has(key))) {
       forget(numbers.version, present)
-      for (const key of changes) if (whole || all.has(key)) held.put(key, all.get(key))
+      for (const key of changes) if (whole || all.has(key) || !held.knows(key)) held.put(key, all.get(key))
     } else if (whole) held.replace(all as Map<string, V>)
     else held.renew(all)
     numbers.restart(present, newer)
@@ -515,6 +515,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
         )
       }
       return aliveValue(value)
+    },
+    async page(cursor = '0', mayFit) {
+      const [{ values, next }, { state }] = await Promise.all([stored.page(cursor, mayFit), stored.version()])
+      if (state === 'moved') throw new Error(`${shape.what} are in other shards now`)
+      const alive = values.filter(([, value]) => endOf(value) > now())
+      return { values: alive, next: next === '0' ? undefined : next }
     },
     ready,
     confirmedAt: () => confirmed,

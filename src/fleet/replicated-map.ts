@@ -32,6 +32,14 @@ export interface ReplicatedMap<V> {
   /** Reads the value from the store, for an operator. Rejects when the store is unreachable. */
   read(key: string): Promise<V | undefined>
   /**
+   * Reads some of the values from the store, in no particular order. Repeated calls read all; a value that changes
+   * meanwhile may come twice. Rejects when the store is unreachable.
+   *
+   * @param cursor `next` of the page before. Left out, or of a store that was split or joined since: begins anew
+   * @param mayFit returns false for a stored text that need not be parsed. Default: all are
+   */
+  page(cursor?: string, mayFit?: (text: string) => boolean): Promise<MapPage<V>>
+  /**
    * Registers a listener that is called after each change of what is held here, whatever caused it. The listener gets
    * the key, also when its value has ended (noticed within a second). After a full load it gets no key: any value may
    * be different.
@@ -46,6 +54,13 @@ export interface ReplicatedMap<V> {
    */
   confirmedAt(key?: string): number
   close(): Promise<void>
+}
+
+/** Some of the values of a map. */
+export interface MapPage<V> {
+  readonly values: readonly (readonly [key: string, value: V])[]
+  /** Undefined for the last page. */
+  readonly next: string | undefined
 }
 
 /**
@@ -115,15 +130,16 @@ export interface MapShape<V> {
   readonly channel?: string
   /** Maximum number of values. A write beyond it is refused. */
   readonly most: number
-  /** Maximum once the store is split into shards. Undefined: the map always stays whole. */
+  /**
+   * Maximum once the store is split into shards. Requests need few values each, so a process may hold only some and look
+   * up the others. Undefined: the map is never split, and every process holds all of it.
+   */
   readonly mostSplit?: number
   /** Shard only: maximum of the whole map, for messages. */
   readonly mapMost?: number
   /** Longest key, in characters. */
   readonly longestKey: number
   readonly longestValue: number
-  /** True if requests need one value each, so that a process may hold only some, and look up the others. */
-  readonly lookedUp?: true
 }
 
 /** Latest time that a Date can hold, in ms (ECMA-262, 21.4.1.1). A later time cannot be displayed. */
@@ -331,6 +347,7 @@ function openHeld<V>(shape: MapShape<V>, now: () => number) {
     isWhole: () => true,
     find: get,
     read: async (key: string) => get(key),
+    page: async () => ({ values: [...entries()], next: undefined }),
     ready: Promise.resolve(),
     confirmedAt: now,
     close: async () => clearInterval(sweeping),

@@ -27,6 +27,9 @@ const ROOM = 250_000
 /** How long full loads of shards are gathered before listeners hear of them, in ms: a listener may read all values. */
 const GATHER_MS = 50
 
+/** Cursor of a page: number of shards, shard, and its cursor of HSCAN. */
+export const PAGE_CURSOR = /^(\d{1,2})\.(\d{1,2})\.(\d{1,20})$/
+
 /** Shards of a map under one layout. */
 interface Opened<V> {
   readonly count: ShardCount
@@ -169,6 +172,15 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
     },
     setIf: async (only, key, value) => (await shardFor(key)).setIf(only, key, value),
     read: async (key) => (await shardFor(key)).read(key),
+    async page(cursor, mayFit) {
+      const { shards, count } = await opened()
+      const [, of, shard, at] = PAGE_CURSOR.exec(cursor ?? '') ?? []
+      const goesOn = Number(of) === count && Number(shard) < count
+      const k = goesOn ? Number(shard) : 0
+      const { values, next } = await shards[k]!.page(goesOn ? at : undefined, mayFit)
+      const after = next === undefined ? k + 1 : k
+      return { values, next: after === count ? undefined : `${count}.${after}.${next ?? 0}` }
+    },
     ready,
     confirmedAt(key) {
       if (key !== undefined) return loadedShard(key)?.confirmedAt() ?? 0

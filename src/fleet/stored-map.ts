@@ -97,6 +97,16 @@ export function createStoredMap<V>(
       } while (cursor !== '0' && !isClosed())
       return all
     },
+    /** Reads some of the values, from a cursor of HSCAN on. The next one is 0 when all are read. */
+    async page(cursor: string, mayFit: (text: string) => boolean = () => true) {
+      const [next, pairs]: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', PAGE))
+      const values: [key: string, value: V][] = []
+      for (let i = 0; i + 1 < pairs.length; i += 2) {
+        const value = mayFit(pairs[i + 1]!) ? valueIn(pairs[i + 1]) : undefined
+        if (value !== undefined) values.push([pairs[i]!, value])
+      }
+      return { values, next }
+    },
     /**
      * Reads the keys that changed after a change; undefined if the log does not reach back that far.
      *

@@ -27,6 +27,7 @@ import { authorize } from './stages/authorize.js'
 import { type IdentifyDeps, identifyConsumer } from './stages/consumer.js'
 import { answerAsterisk, respondDirectly } from './stages/direct-response.js'
 import { bannedBy, checkEdge, denyBanned, type EdgeDeps } from './stages/edge.js'
+import { resolveLimits } from './stages/limits.js'
 import { type QuotaDeps, takeQuota } from './stages/quota.js'
 import { type RecordDeps, record } from './stages/record.js'
 import { matchRoute } from './stages/route.js'
@@ -49,7 +50,7 @@ export type GatewayDeps = IdentifyDeps &
     /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
     readonly tierSources?: Pick<OpenTierSources, 'sources'>
     /** Boosts and overrides. Left out: there are none. */
-    readonly amounts?: Pick<Amounts, 'policyFor'>
+    readonly amounts?: Pick<Amounts, 'find' | 'policyFor' | 'isWhole'>
     readonly keyring?: Pick<Keyring, 'goodUntil' | 'onChange'> | undefined
     readonly metrics: EdgeDeps['metrics'] &
       QuotaDeps['metrics'] &
@@ -102,8 +103,9 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage[] {
     noteSeen(deps.seen),
     resolveTier(assignments, tierSources),
     chooseService(),
+    resolveLimits(amounts),
     admit(deps),
-    takeQuota({ limiter, amounts, charges, metrics }),
+    takeQuota({ limiter, charges, metrics }),
   ]
 }
 

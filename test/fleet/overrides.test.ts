@@ -1,12 +1,17 @@
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { createCopySize } from '../../src/fleet/copy-size.js'
+import { createLookUpLimits } from '../../src/fleet/look-ups.js'
 import {
   AMOUNTS,
+  type Amount,
   type AmountKey,
   amountKeyText,
+  changedPolicy,
   createAmounts,
   readAmountKey,
 } from '../../src/fleet/overrides.js'
-import { createMemoryMap } from '../../src/fleet/replicated-map.js'
+import { createMemoryMap, type ReplicatedMap } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
@@ -153,4 +158,139 @@ t.test('on two gateways a boost holds, frees denied consumers, and ends', async 
   clock.now = ends
   for (const one of [a, b]) t.match(await one.take(), { allowed: false, remaining: 0 })
   t.equal(b.map.get(key()), undefined)
+})
+
+/** Opens a gateway that holds only the changes that it was asked for. */
+async function openRecent(t: Test, url: string) {
+  const store = connectStore({ redis: url }, quiet)
+  const size = createCopySize({ count: () => store.hlen(AMOUNTS.name), most: 0, least: -1 })
+  const limits = createLookUpLimits()
+  let asked = 0
+  const hmget = store.hmget.bind(store)
+  store.hmget = (...args: unknown[]) => {
+    asked++
+    return hmget(...(args as Parameters<typeof hmget>))
+  }
+  const recent = { size, room: 1000, limits, timeoutMs: 1000 }
+  const map = createRedisMap(AMOUNTS, { store, log: quiet, pollMs: 30, recent })
+  const amounts = createAmounts(map)
+  t.teardown(async () => {
+    await map.close()
+    store.disconnect()
+  })
+  await map.ready
+  return { amounts, store, asked: () => asked }
+}
+
+t.test('of too many changes a gateway looks up those of a consumer and its tenant, once', async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.hset(AMOUNTS.name, key({ kind: 'override' }), '{"amount":50}')
+  await redis.client.hset(AMOUNTS.name, key({ of: 'tenant', id: 'acme' }), '{"amount":7}')
+  const [{ amounts, asked }, other] = [await openRecent(t, redis.url), await openRecent(t, redis.url)]
+  t.equal(amounts.isWhole(), false)
+  const find = (consumer: string, tenant?: string) => amounts.find(payments, policy, consumer, tenant)
+  t.equal(amounts.policyFor(payments, policy, 'alice', 'acme'), policy, 'nothing is in memory yet')
+  const [first, again] = await Promise.all([find('alice', 'acme'), find('alice', 'acme')])
+  t.equal(first.limits[0]!.amount, 57)
+  t.equal(again.limits[0]!.amount, 57)
+  t.equal(asked(), 1, 'all in one question')
+  const held = find('alice', 'acme')
+  t.match(held, { limits: [{ amount: 57 }] }, 'from memory')
+  t.equal(find('alice', 'acme'), held, 'the same object')
+  t.equal(amounts.policyFor(payments, policy, 'alice', 'acme'), held)
+  t.equal(await find('bob'), policy)
+  t.equal(find('bob'), policy, 'it is known that bob has none')
+  t.equal(asked(), 2)
+
+  await other.amounts.map.set(key({ id: 'bob' }), value(2))
+  await other.amounts.map.set(key({ kind: 'override' }), undefined)
+  await eventually('changes', () => amounts.policyFor(payments, policy, 'bob', undefined) !== policy)
+  t.match(find('bob'), { limits: [{ amount: 5 }] })
+  await eventually('a removal', () => amounts.policyFor(payments, policy, 'alice', undefined) === policy)
+  t.match(find('alice', 'acme'), { limits: [{ amount: 10 }] })
+  await amounts.map.set(key({ of: 'tenant', id: 'acme' }), value(9))
+  t.match(find('alice', 'acme'), { limits: [{ amount: 12 }] }, 'the own change is in force at once')
+})
+
+t.test('while the store is away, what is known stays in force', async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.hset(AMOUNTS.name, key(), '{"amount":5}')
+  const { amounts, store } = await openRecent(t, redis.url)
+  t.match(await amounts.find(payments, policy, 'alice', undefined), { limits: [{ amount: 8 }] })
+  store.disconnect()
+  t.match(amounts.find(payments, policy, 'alice', undefined), { limits: [{ amount: 8 }] })
+  await t.rejects(amounts.find(payments, policy, 'alice', 'acme') as Promise<unknown>)
+  t.match(amounts.policyFor(payments, policy, 'alice', 'acme'), { limits: [{ amount: 8 }] })
+  t.match(await changedPolicy(amounts, payments, policy, 'alice', 'acme'), { limits: [{ amount: 8 }] })
+  t.equal(await changedPolicy(amounts, payments, policy, 'bob', undefined), policy)
+})
+
+t.test('looked up or held, the changes are the same', async (t) => {
+  const names = ['minute', 'hour'] as const
+  const policies = [
+    policyOf({ name: 'minute', amount: 3 }),
+    policyOf({ name: 'minute', amount: 9 }, { name: 'hour', amount: 30 }),
+  ]
+  const services = [serviceOf('payments', policies), serviceOf('reports', policies)]
+  const holder = fc.record({
+    of: fc.constantFrom('consumer', 'tenant'),
+    id: fc.constantFrom('a', 'b'),
+    kind: fc.constantFrom('boost', 'override'),
+    service: fc.constantFrom('payments', 'reports'),
+    limit: fc.constantFrom(...names),
+  }) as fc.Arbitrary<AmountKey>
+  const step = fc.oneof(
+    fc.tuple(fc.constant('set' as const), holder, fc.integer({ min: 1, max: 50 })),
+    fc.tuple(fc.constant('remove' as const), holder),
+    fc.tuple(
+      fc.constant('ask' as const),
+      fc.record({
+        service: fc.constantFrom(...services),
+        policy: fc.constantFrom(...policies),
+        consumer: fc.constantFrom('a', 'b'),
+        tenant: fc.constantFrom('a', 'b', undefined),
+      }),
+    ),
+    fc.tuple(fc.constant('drop' as const), fc.boolean()),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const all = createMemoryMap(AMOUNTS)
+      const known = new Set<string>()
+      const tell: ((key: string | undefined) => void)[] = []
+      const some: ReplicatedMap<Amount> = {
+        ...all,
+        isWhole: () => false,
+        get: (key) => (known.has(key) ? all.get(key) : undefined),
+        async find(key) {
+          await undefined
+          known.add(key)
+          return all.get(key)
+        },
+        onChange(listener) {
+          all.onChange(listener)
+          tell.push(listener)
+        },
+      }
+      const [whole, recent] = [createAmounts(all), createAmounts(some)]
+      for (const step of steps) {
+        if (step[0] === 'set') await all.set(key(step[1]), value(step[2]))
+        else if (step[0] === 'remove') await all.set(key(step[1]), undefined)
+        else if (step[0] === 'drop') {
+          known.clear()
+          if (step[1]) for (const listener of tell) listener(undefined)
+        } else {
+          const { service, policy, consumer, tenant } = step[1]
+          const wanted = whole.policyFor(service, policy, consumer, tenant).limits
+          const found = await recent.find(service, policy, consumer, tenant)
+          t.same(
+            found.limits.map(({ amount }) => amount),
+            wanted.map(({ amount }) => amount),
+          )
+          t.equal(recent.find(service, policy, consumer, tenant), found)
+        }
+      }
+      await all.close()
+    }),
+  )
 })

@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import { takesStoredKeys } from '../../config/snapshot/consumers.js'
-import { isKeyId, type StoredKey } from '../../fleet/api-keys.js'
+import { isKeyId, keysOf, type StoredKey } from '../../fleet/api-keys.js'
+import { searchMap } from '../../fleet/search-map.js'
+import { PAGE_CURSOR } from '../../fleet/sharded-map.js'
 import { askStore } from '../../limiter/redis/store-timeout.js'
 import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
@@ -22,8 +24,10 @@ interface KeyOf {
 const PATIENCE_MS = 4500
 /** Timeout in ms while the store is known to be down. */
 const WHILE_AWAY_MS = 1000
-/** Most keys in one response. */
+/** Most keys in one response of those that are in memory. Of those that are read from the store it may have some more. */
 const PAGE = 1000
+/** How long a request may read keys from the store, in ms. */
+const SEARCH_MS = 1000
 
 /**
  * Adds the routes that create, list, rotate and revoke the API keys of the store. A change takes effect on every
@@ -56,19 +60,23 @@ export function keyRoutes(
   }
 
   app.get<QueryOf>('/keys', (request) => {
-    const { consumer, after = '' } = readQuery(request.query, ['consumer', 'after'])
+    const { consumer, after } = readQuery(request.query, ['consumer', 'after'])
     return withStore(deps.log, 'list the keys', async () => {
       const { limiter, keys } = deps.store()
       const held = keys.keys()
       await askStore(limiter.state() === 'degraded' ? WHILE_AWAY_MS : PATIENCE_MS, held.ready)
-      if (!held.isWhole()) {
-        refuse(
-          'unprocessable',
-          'There are more keys than a gateway holds, so they cannot be listed. GET /keys/{id} shows one.',
-        )
+      if (held.isWhole() && !PAGE_CURSOR.test(after ?? '')) {
+        const page = pageOf(held.entries().values(), consumer, after ?? '')
+        const told = page.slice(0, PAGE)
+        return pageBody(await shown(told), page.length > PAGE ? told.at(-1)!.id : undefined)
       }
-      const page = pageOf(held.entries().values(), consumer, after)
-      return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
+      const { found, next } = await searchMap(held, {
+        ...keysOf(consumer),
+        cursor: after,
+        most: PAGE,
+        forMs: SEARCH_MS,
+      })
+      return pageBody(await shown(found.map(([, key]) => key)), next)
     })
   })
 
@@ -124,6 +132,12 @@ export function keyRoutes(
     })
   })
 }
+
+const pageBody = (keys: readonly object[], next: string | undefined) => ({
+  keys,
+  more: next !== undefined,
+  ...(next !== undefined && { next }),
+})
 
 function checkRotation({ id, expires, replacedBy }: StoredKey, now: number): void {
   if (replacedBy !== undefined)

@@ -7,9 +7,11 @@ import {
   type AmountKey,
   type AmountKind,
   amountKeyText,
+  changedPolicy,
   LONGEST_REASON,
   readAmountKey,
 } from '../../fleet/overrides.js'
+import { type MapFound, searchMap } from '../../fleet/search-map.js'
 import { MOST_AMOUNT } from '../../limiter/apply-overrides.js'
 import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
@@ -30,8 +32,12 @@ interface AmountOf {
 
 /** Name of the number in a body and in a response. */
 const NUMBER = { boost: 'by', override: 'amount' } as const
-/** Most amounts in one list; filter by consumer, tenant or service for more. */
+/** Most amounts in one list of those in memory. A list of those that are read from the store may have some more. */
 const MOST_TOLD = 1000
+/** Amounts of a list that are shown at the same time: their limits may have to be looked up. */
+const SHOWN_AT_ONCE = 100
+/** How long a request may read amounts from the store, in ms. */
+const SEARCH_MS = 1000
 
 /**
  * Adds the routes for boosts and overrides of single limits, for a consumer or a tenant. A change takes effect on every
@@ -44,20 +50,21 @@ export function amountRoutes(
   const map = () => deps.store().amounts.map
 
   /** Returns the resulting amounts by tier. */
-  function amountsOf({ service, limit, of, id }: AmountKey): Record<string, number> {
+  async function amountsOf({ service, limit, of, id }: AmountKey): Promise<Record<string, number>> {
     const { services, tiers } = deps.config.current()
     const found = services.find(({ name }) => name === service)
     const [consumer, tenant] = of === 'consumer' ? [id, undefined] : ['', id]
-    return Object.fromEntries(
-      (found?.policies ?? []).flatMap((policy, tier) => {
-        const held = policy && deps.store().amounts.policyFor(found!, policy, consumer, tenant)
-        const one = held?.limits.find(({ name }) => name === limit)
-        return one === undefined ? [] : [[tiers[tier]!, one.amount]]
-      }),
-    )
+    const amounts: Record<string, number> = {}
+    for (const [tier, policy] of found?.policies.entries() ?? []) {
+      if (policy === undefined) continue
+      const { limits } = await changedPolicy(deps.store().amounts, found!, policy, consumer, tenant)
+      const one = limits.find(({ name }) => name === limit)
+      if (one !== undefined) amounts[tiers[tier]!] = one.amount
+    }
+    return amounts
   }
 
-  function shown(key: AmountKey, { amount, until, reason }: Amount): object {
+  async function shown(key: AmountKey, { amount, until, reason }: Amount): Promise<object> {
     const { kind, of, id, service, limit } = key
     const common = {
       [of]: id,
@@ -67,7 +74,7 @@ export function amountRoutes(
       until: isoOf(until),
       reason: reason ?? null,
     }
-    return { ...common, amounts: amountsOf(key) }
+    return { ...common, amounts: await amountsOf(key) }
   }
 
   async function put(kind: AmountKind, request: FastifyRequest<AmountOf>) {
@@ -118,26 +125,53 @@ export function amountRoutes(
       const change = { action: `${kind}.remove`, target: targetOf(key) } as const
       await deps.audit.record(request, { ...change, before: numberOf(kind, before) })
     })
-    return { [of]: id, service, limit, removed: true, amounts: amountsOf(key) }
+    return { [of]: id, service, limit, removed: true, amounts: await amountsOf(key) }
+  }
+
+  /** Looks up the amounts that a consumer or a tenant may have by the configuration. */
+  async function amountsFor(
+    holder: Pick<AmountKey, 'kind' | 'of' | 'id'>,
+  ): Promise<MapFound<Amount>['found']> {
+    const keys = deps.config
+      .current()
+      .services.flatMap((service) =>
+        namesOf(limitsOf(service)).map((limit) => amountKeyText({ ...holder, service: service.name, limit })),
+      )
+    const values = await Promise.all(keys.map(map().find))
+    return keys.flatMap((key, i) => (values[i] === undefined ? [] : [[key, values[i]] as const]))
   }
 
   /** Lists amounts; the ones that end first come first. */
-  function list(kind: AmountKind, { consumer, tenant, service }: AmountOf['Querystring']): object {
-    const all: { key: AmountKey; value: Amount }[] = []
-    for (const [text, value] of map().entries()) {
+  async function list(kind: AmountKind, query: AmountOf['Querystring']): Promise<object> {
+    const { consumer, tenant, service, after } = query as Readonly<Record<string, string | undefined>>
+    const fits = (text: string): boolean => {
       const key = readAmountKey(text)
-      if (key?.kind !== kind || (service !== undefined && key.service !== service)) continue
-      if (consumer !== undefined && (key.of !== 'consumer' || key.id !== consumer)) continue
-      if (tenant !== undefined && (key.of !== 'tenant' || key.id !== tenant)) continue
-      all.push({ key, value })
+      if (key?.kind !== kind || (service !== undefined && key.service !== service)) return false
+      if (consumer !== undefined && (key.of !== 'consumer' || key.id !== consumer)) return false
+      return tenant === undefined || (key.of === 'tenant' && key.id === tenant)
     }
-    const end = ({ value }: { value: Amount }) => value.until ?? Number.MAX_SAFE_INTEGER
-    all.sort((a, b) => end(a) - end(b))
-    const told = all.slice(0, MOST_TOLD)
-    return {
-      [`${kind}s`]: told.map(({ key, value }) => shown(key, value)),
-      not_shown: all.length - told.length,
+    const { found, next } = await withStore(
+      deps.log,
+      `list the ${kind}s`,
+      async (): Promise<MapFound<Amount>> => {
+        const id = consumer ?? tenant
+        if (map().isWhole())
+          return { found: [...map().entries()].filter(([key]) => fits(key)), next: undefined }
+        if (id === undefined)
+          return searchMap(map(), { cursor: after, fits, most: MOST_TOLD, forMs: SEARCH_MS })
+        const some = await amountsFor({ kind, of: consumer === undefined ? 'tenant' : 'consumer', id })
+        return { found: some.filter(([key]) => fits(key)), next: undefined }
+      },
+    )
+    const end = ([, { until }]: readonly [string, Amount]) => until ?? Number.MAX_SAFE_INTEGER
+    found.sort((a, b) => end(a) - end(b))
+    const told = next === undefined ? found.slice(0, MOST_TOLD) : found
+    const all: object[] = []
+    for (let i = 0; i < told.length; i += SHOWN_AT_ONCE) {
+      const some = told.slice(i, i + SHOWN_AT_ONCE)
+      all.push(...(await Promise.all(some.map(([text, value]) => shown(readAmountKey(text)!, value)))))
     }
+    return { [`${kind}s`]: all, not_shown: found.length - told.length, ...(next !== undefined && { next }) }
   }
 
   app.get<AmountOf>('/boosts', async (request) => list('boost', request.query))

@@ -3,6 +3,7 @@ import type { Limit } from '../../config/snapshot/limit.js'
 import { limitData } from '../../config/snapshot/limit.js'
 import { forTenant, type Policy } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
+import { changedPolicy } from '../../fleet/overrides.js'
 import type { DecidedBy, Levels, LimitUsage } from '../../limiter/limiter.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
 import { FOR_SUPPORT } from '../access/roles.js'
@@ -27,13 +28,14 @@ export function usageRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'store' | 'standing' | 'audit' | 'log'>,
 ): void {
-  function policyOf(service: Service, standing: Standing): Policy | undefined {
-    const { tier, consumer, tenant } = standing
+  async function policyOf(service: Service, standing: Standing): Promise<Policy | undefined> {
+    const { tier, consumer, tenant, byAddress } = standing
+    const { amounts } = deps.store()
     const ofTier = service.policies[tier]
     if (ofTier === undefined) return undefined
     // If the tenant of a consumer is unknown, the limits of a tenant are listed by name.
     const own = isTenantKnown(standing) ? forTenant(ofTier, tenant) : ofTier
-    return deps.store().amounts.policyFor(service, own, consumer, tenant)
+    return byAddress && !amounts.isWhole() ? own : changedPolicy(amounts, service, own, consumer, tenant)
   }
 
   async function countsOf(service: Service, policy: Policy, standing: Standing): Promise<Counts> {
@@ -66,7 +68,7 @@ export function usageRoutes(
     const { tenant } = readQuery({ tenant: request.query.tenant }, ['tenant'])
     const standing = await deps.standing({ consumer, tier, tenant })
     const { assigned } = standing
-    const policy = policyOf(service, standing)
+    const policy = await policyOf(service, standing)
     const { by, limits, candidates } =
       policy === undefined
         ? { by: 'store', limits: [], candidates: [] }
@@ -97,7 +99,7 @@ export function usageRoutes(
     const standing = await deps.standing({ consumer: request.params.consumer })
     const { consumer, byAddress } = standing
     await withStore(deps.log, 'reset the usage', async () => {
-      const policy = policyOf(service, standing)
+      const policy = await policyOf(service, standing)
       const { limiter } = deps.store()
       const used =
         policy === undefined ? [] : await limiter.usage(service, policy, consumer, levelsOf(standing))

@@ -20,6 +20,7 @@ const OPTIONS = {
     value: 'DURATION',
     help: 'how long the old key still works; by default 24h, and 0 ends it at once',
   },
+  after: { value: 'CURSOR', help: 'where an earlier list of very many keys ended' },
   name: { value: 'TEXT', help: 'what the key is used for, or by whom' },
 } as const
 
@@ -28,7 +29,7 @@ type Given = OptionValues<typeof OPTIONS>
 /** Options of each action. */
 const TAKES = {
   create: ['consumer', 'tier', 'tenant', 'scopes', 'expires', 'name'],
-  list: ['consumer'],
+  list: ['consumer', 'after'],
   rotate: ['overlap', 'expires'],
   revoke: [],
 } as const satisfies Readonly<Record<string, readonly (keyof Given)[]>>
@@ -39,7 +40,7 @@ export const command = adminCommand({
   name: 'key',
   usage: [
     'create --consumer ID [--tier TIER] [--tenant ID] [--scopes A,B] [--expires DURATION] [--name TEXT]',
-    'list [--consumer ID]',
+    'list [--consumer ID] [--after CURSOR]',
     'rotate KEY-ID [--overlap DURATION] [--expires DURATION]',
     'revoke KEY-ID',
   ],
@@ -50,15 +51,15 @@ that hash. You can also give the key itself, which is not sent anywhere: printf 
   changes: true,
   options: OPTIONS,
   positionals: ['ACTION', '[KEY-ID]'],
-  run({ consumer, tier, tenant, scopes, expires, overlap, name }, [text = '', keyId]) {
-    const given: Given = { consumer, tier, tenant, scopes, expires, overlap, name }
+  run({ consumer, tier, tenant, scopes, expires, overlap, after, name }, [text = '', keyId]) {
+    const given: Given = { consumer, tier, tenant, scopes, expires, overlap, after, name }
     const action = checked(text, keyId, given)
     checkTime('--expires', expires)
     checkTime('--overlap', overlap)
     // A found key is complete: its id is computed here, and the key itself is sent nowhere.
     const id = keyId !== undefined && isKey(keyId) ? idOfDigest(digestOf(keyId)) : (keyId ?? '')
     return async (control): Promise<Result> => {
-      if (action === 'list') return list(control, consumer)
+      if (action === 'list') return list(control, consumer, after)
       if (action === 'revoke') {
         const revoked = await control.call<{ id: string; consumer: string }>('DELETE', apiPath`/keys/${id}`)
         return { data: revoked, text: `${revoked.id} of ${revoked.consumer} is revoked` }
@@ -103,19 +104,38 @@ function issuedText({ id, consumer, tier, expires, replaces }: Issued): string {
   return `${oneLine(`key ${id} of ${consumer}${ofTier}, ${until}`)}. It is shown only once.${old}`
 }
 
-async function list(control: Control, consumer: string | undefined): Promise<Result> {
-  const all: KeyData[] = []
-  let more = true
-  while (more) {
-    const query = queryOf({ consumer, after: all.at(-1)?.id })
-    const page = await control.call<{ keys: readonly KeyData[]; more: boolean }>('GET', `/keys${query}`)
-    all.push(...page.keys)
-    more = page.more
-  }
+async function list(
+  control: Control,
+  consumer: string | undefined,
+  after: string | undefined,
+): Promise<Result> {
+  const byId = new Map<string, KeyData>()
+  let next = after
+  do {
+    const query = queryOf({ consumer, after: next })
+    const page: KeyPage = await control.call('GET', `/keys${query}`)
+    // Keys that are read from the store may come twice.
+    for (const key of page.keys) byId.set(key.id, key)
+    next = page.next
+  } while (next !== undefined && byId.size < MOST_LISTED)
+  const all = [...byId.values()]
   all.sort(byText(({ consumer: id, created }) => `${id}\0${created}`))
   const none = consumer === undefined ? 'There are no keys.' : `${consumer} has no keys.`
-  return { data: all, text: all.length === 0 ? none : (columns) => listing(HEAD, rowsOf(all), columns) }
+  return {
+    data: all,
+    text: all.length === 0 ? none : (columns) => listing(HEAD, rowsOf(all), columns),
+    warning: next === undefined ? undefined : `there are more; go on with --after ${next}`,
+  }
 }
+
+interface KeyPage {
+  readonly keys: readonly KeyData[]
+  /** Where the next page begins. Left out of the last one. */
+  readonly next?: string
+}
+
+/** Keys after which a list ends. */
+const MOST_LISTED = 500_000
 
 const HEAD = ['id', 'consumer', 'tier', 'tenant', 'scopes', 'name', 'created', 'expires', 'last used']
 

@@ -1,4 +1,5 @@
 import { apiPath, queryOf } from '../api-path.js'
+import type { Control } from '../client/admin-client.js'
 import { type Command, checkTime, missingText, WrongUse } from '../command.js'
 import { adminCommand } from '../define-command.js'
 import { listing } from '../print/terminal.js'
@@ -19,6 +20,9 @@ interface Shown {
   readonly amounts: Readonly<Record<string, number>>
 }
 
+/** Boosts or overrides after which a list of very many ends. */
+const MOST_LISTED = 1000
+
 interface Words {
   readonly name: 'boost' | 'override'
   /** Name of the option, and of the API's key, that holds the number. */
@@ -36,7 +40,7 @@ export function amountCommand({ name, number, about, numberHelp, ends }: Words):
     usage: [
       `${OF} --${number} N ${ends ? '--for TIME' : '[--for TIME]'}`,
       `${OF} --remove`,
-      '[CONSUMER] [--service SERVICE] --list',
+      '[CONSUMER] [--service SERVICE] --list [--after CURSOR]',
     ],
     about,
     whose: 'store',
@@ -55,10 +59,11 @@ export function amountCommand({ name, number, about, numberHelp, ends }: Words):
       },
       remove: { help: 'end it now' },
       list: { help: `show the ${name}s in force, the one that ends first on top` },
+      after: { value: 'CURSOR', help: 'with --list: go on where an earlier list of very many ended' },
     },
     positionals: ['[CONSUMER]'],
     run(values, [consumer]) {
-      const { tenant, service, limit, for: time, remove, list } = values
+      const { tenant, service, limit, for: time, remove, list, after } = values
       const text = (values as Readonly<Record<string, string | undefined>>)[number]
       const id = consumer ?? tenant
       if (consumer !== undefined && tenant !== undefined)
@@ -66,6 +71,8 @@ export function amountCommand({ name, number, about, numberHelp, ends }: Words):
       if (list) {
         if (remove || text !== undefined || time !== undefined || limit !== undefined)
           throw new WrongUse('--list changes nothing: leave the other options out')
+      } else if (after !== undefined) {
+        throw new WrongUse('--after is for --list')
       } else {
         const needed = { 'CONSUMER or --tenant': id, '--service': service, '--limit': limit }
         const added = remove ? {} : { [`--${number}`]: text, ...(ends && { '--for': time }) }
@@ -81,14 +88,12 @@ export function amountCommand({ name, number, about, numberHelp, ends }: Words):
       checkTime('--for', time)
       return async (control) => {
         if (list) {
-          const path = `/${name}s${queryOf({ consumer, tenant, service })}`
-          const found = await control.call<Record<string, readonly Shown[]> & { not_shown: number }>(
-            'GET',
-            path,
-          )
+          const found = await read(control, `${name}s`, { consumer, tenant, service }, after)
           return {
             data: found,
             text: (columns) => listText(name, number, found[`${name}s`]!, found.not_shown, columns),
+            warning:
+              found.next === undefined ? undefined : `there are more; go on with --after ${found.next}`,
           }
         }
         const of = consumer === undefined ? 'tenant' : 'consumer'
@@ -105,6 +110,25 @@ export function amountCommand({ name, number, about, numberHelp, ends }: Words):
       }
     },
   })
+}
+
+type Listed = Record<string, readonly Shown[]> & { readonly not_shown: number; readonly next?: string }
+
+/** Reads a list. Of very many the gateway returns some at a time, or none that fit. */
+async function read(
+  control: Control,
+  what: string,
+  query: Readonly<Record<string, string | undefined>>,
+  after: string | undefined,
+): Promise<Listed> {
+  const all: Shown[] = []
+  let next = after
+  for (;;) {
+    const page: Listed = await control.call('GET', `/${what}${queryOf({ ...query, after: next })}`)
+    all.push(...page[what]!)
+    next = page.next
+    if (next === undefined || all.length >= MOST_LISTED) return { ...page, [what]: all, next } as Listed
+  }
 }
 
 /** Formats the amounts as `free 510, pro 600`. */

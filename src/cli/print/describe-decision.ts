@@ -37,6 +37,7 @@ export function requestRows(d: Asked): string[][] {
         ? 'not resolved'
         : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}${untilText(d.tier_until)}${d.tier_unchecked ? '; the store could not tell whether one is assigned' : ''}`,
     ],
+    ['limits', d.limits_unchecked ? 'the store could not tell whether there is a boost or an override' : ''],
     ['cost', d.cost === null ? '' : String(d.cost)],
   ]
 }

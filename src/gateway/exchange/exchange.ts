@@ -63,6 +63,12 @@ export class Exchange {
   /** Unix ms at which the assignment ends, if it does. */
   tierUntil: number | undefined
 
+  // resolve limits
+  /** Limits of the request; undefined if it has none, or did not reach the stage. */
+  policy: Policy | undefined
+  /** True if the store could not tell whether the caller has boosts or overrides. */
+  limitsUnchecked = false
+
   // admit
   guard: Guard | undefined
   /** Reservation for the request; undefined if its service has neither circuit breaker nor concurrency limit. */
@@ -71,8 +77,6 @@ export class Exchange {
   tunnel: Holding | undefined
 
   // take quota
-  /** Limits of the request; undefined if it has none, or did not reach the stage. */
-  policy: Policy | undefined
   decision: Decision | undefined
   limitMs = 0
   /** True if the request was sampled to be explained later, whatever its outcome. */

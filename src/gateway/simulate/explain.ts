@@ -1,7 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { distance } from 'fastest-levenshtein'
 import { takesStoredKeys } from '../../config/snapshot/consumers.js'
-import { forTenant } from '../../config/snapshot/policy.js'
 import { mostSpecificFirst } from '../../config/snapshot/route-order.js'
 import { compileRouter } from '../../config/snapshot/router.js'
 import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
@@ -33,6 +32,7 @@ import { authorize } from '../stages/authorize.js'
 import { identifyConsumer } from '../stages/consumer.js'
 import { respondDirectly } from '../stages/direct-response.js'
 import { checkEdge } from '../stages/edge.js'
+import { resolveLimits } from '../stages/limits.js'
 import { levelsOf } from '../stages/quota.js'
 import { matchRoute } from '../stages/route.js'
 import { chooseService } from '../stages/service.js'
@@ -44,7 +44,7 @@ export interface ExplainDeps {
   readonly store: () => {
     readonly limiter: Pick<Limiter, 'preview'>
     readonly assignments: Pick<TierAssignments, 'find' | 'isWhole'>
-    readonly amounts: Pick<Amounts, 'policyFor'>
+    readonly amounts: Pick<Amounts, 'find' | 'policyFor' | 'isWhole'>
     readonly bans: Pick<Bans, 'size' | 'match'>
     readonly keys: KeyStore
   }
@@ -80,7 +80,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
   const keyring = createKeyring({ store: () => store().keys })
 
   async function run(x: Exchange): Promise<Outcome | undefined> {
-    const { assignments, bans } = store()
+    const { assignments, amounts, bans } = store()
     const stages = [
       checkEdge({ metrics: QUIET, bans, looksOnly: true }),
       matchRoute,
@@ -96,6 +96,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
       authorize,
       resolveTier(assignments, tierSources),
       chooseService(() => 0),
+      resolveLimits(amounts),
     ]
     for (const stage of stages) {
       const ended = await stage(x)
@@ -123,12 +124,9 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
 
   async function preview(x: Exchange): Promise<Decision | undefined> {
     const route = x.route!
-    const ofTier = route.quotaOf.policies[x.tier]
     x.cost = costOf(x, route)
-    if (ofTier === undefined) return undefined
-    const { amounts, limiter } = store()
-    x.policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
-    return limiter.preview(route.quotaOf, x.policy, x.consumer!, x.cost, levelsOf(x))
+    if (x.policy === undefined) return undefined
+    return store().limiter.preview(route.quotaOf, x.policy, x.consumer!, x.cost, levelsOf(x))
   }
 
   return async (question) => {
@@ -231,6 +229,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     tier_from: tierFrom(x.tierFrom, x.tierSource),
     tier_stale: x.tierStale,
     tier_unchecked: x.tierUnchecked,
+    limits_unchecked: x.limitsUnchecked,
     tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,

@@ -1,7 +1,10 @@
 import { isIP } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { keysOf, type StoredKey } from '../../fleet/api-keys.js'
 import type { KeyStore } from '../../fleet/keyring.js'
+import type { ReplicatedMap } from '../../fleet/replicated-map.js'
+import { searchMap } from '../../fleet/search-map.js'
 import type { Assignment, TierAssignments } from '../../limiter/limiter.js'
 import { askStore } from '../../limiter/redis/store-timeout.js'
 import { addressKey, isAddressKey } from '../../net/address-key.js'
@@ -35,6 +38,10 @@ interface Credential {
 
 /** Longest wait for the first load of all API keys, in ms. */
 const KEYS_PATIENCE = 500
+/** How long keys may be read from the store, in ms: a command waits 5 s for the answer. */
+const KEYS_SEARCH = 2000
+/** Keys of a consumer after which no more are read. */
+const MOST_KEYS = 1000
 
 /**
  * Determines what the next request of a consumer has before its quota is evaluated, with the stage that does so for
@@ -47,12 +54,12 @@ export function createStanding(deps: StandingDeps): (question: StandingQuestion)
     const snapshot = current()
     const { assignments, keys } = store()
     const notes: string[] = []
-    const known = await atHand(snapshot, question.consumer, keys, notes)
-    const asks = comesUnseen(snapshot) || new Set(known.map(nameOf)).size > 1
+    const { known, isComplete } = await atHand(snapshot, question.consumer, keys, notes)
+    const asks = !isComplete || comesUnseen(snapshot) || new Set(known.map(nameOf)).size > 1
     const last = asks ? await seen(question.consumer) : undefined
     if (last?.problem !== undefined)
       notes.push(`the other gateways could not be asked about it: ${last.problem}`)
-    const { credential, seenAt } = choose(snapshot, known, last?.seen)
+    const { credential, seenAt } = choose(snapshot, known, isComplete, last?.seen)
     const byAddress = credential === undefined && isByAddress(snapshot, question.consumer)
     const consumer = byAddress ? addressKey(question.consumer) : question.consumer
 
@@ -115,8 +122,9 @@ async function atHand(
   consumer: string,
   keys: KeyStore,
   notes: string[],
-): Promise<Credential[]> {
+): Promise<{ readonly known: readonly Credential[]; readonly isComplete: boolean }> {
   const found: Credential[] = []
+  let isComplete = true
   const add = (kind: Credential['kind'], tier: string | undefined, tenant: string | undefined) =>
     void found.push({ kind, tier: tier !== undefined && tiers.includes(tier) ? tier : undefined, tenant })
   for (const source of consumers) {
@@ -129,14 +137,8 @@ async function atHand(
       await askStore(KEYS_PATIENCE, stored.ready).catch(() =>
         notes.push('API keys of the store are not loaded'),
       )
-      if (!stored.isWhole()) {
-        notes.push('there are too many API keys in the store to find those of a consumer')
-        continue
-      }
-      const own = [...stored.entries().values()].filter(
-        (key) => key.consumer === consumer && (key.expires === undefined || key.expires > Date.now()),
-      )
-      own.sort((a, b) => b.created - a.created)
+      const { own, areAll } = await storedKeys(stored, consumer, notes)
+      isComplete &&= areAll
       for (const { tier, tenant } of own) add('api_key', tier, tenant)
     } else if (source.kind === 'signature') {
       for (const { owner } of source.keys.values()) {
@@ -144,7 +146,31 @@ async function atHand(
       }
     }
   }
-  return found
+  return { known: found, isComplete }
+}
+
+/** Returns the keys of a consumer that have not expired, the newest first. Notes it if these may not be all. */
+async function storedKeys(
+  stored: ReplicatedMap<StoredKey>,
+  consumer: string,
+  notes: string[],
+): Promise<{ readonly own: readonly StoredKey[]; readonly areAll: boolean }> {
+  const search = keysOf(consumer)
+  const good = (keys: Iterable<readonly [string, StoredKey]>) =>
+    [...keys]
+      .filter(([id, key]) => search.fits(id, key) && (key.expires === undefined || key.expires > Date.now()))
+      .map(([, key]) => key)
+      .sort((a, b) => b.created - a.created)
+  if (stored.isWhole()) return { own: good(stored.entries()), areAll: true }
+  try {
+    const { found, next } = await searchMap(stored, { ...search, most: MOST_KEYS, forMs: KEYS_SEARCH })
+    if (next !== undefined)
+      notes.push('there was not enough time to read all API keys; tidegate key list --consumer reads all')
+    return { own: good(found), areAll: next === undefined }
+  } catch {
+    notes.push('the store could not tell which API keys it has')
+    return { own: [], areAll: false }
+  }
 }
 
 const nameIn = (tiers: readonly string[], index: number | undefined) =>
@@ -164,15 +190,17 @@ function comesUnseen({ consumers }: Snapshot): boolean {
 function choose(
   { consumers }: Snapshot,
   known: readonly Credential[],
+  isComplete: boolean,
   last: Seen | undefined,
 ): { credential: Credential | undefined; seenAt: number | undefined } {
   if (last !== undefined) {
     const { identified_by: kind, at } = last
     const credential = { kind, tier: last.tier ?? undefined, tenant: last.tenant ?? undefined }
     const listed = kind === 'api_key' || kind === 'signature'
-    const good = listed
-      ? known.some((one) => nameOf(one) === nameOf(credential))
-      : consumers.some((source) => source.kind === kind)
+    const good =
+      listed && isComplete
+        ? known.some((one) => nameOf(one) === nameOf(credential))
+        : consumers.some((source) => source.kind === kind)
     if (good) return { credential, seenAt: at }
   }
   const credential = known.find(({ tier }) => tier !== undefined) ?? known[0]

@@ -1,7 +1,6 @@
 import { performance } from 'node:perf_hooks'
-import { forTenant, type Policy } from '../../config/snapshot/policy.js'
+import type { Policy } from '../../config/snapshot/policy.js'
 import type { Refusal } from '../../errors.js'
-import type { Amounts } from '../../fleet/overrides.js'
 import type { Decision, Levels, Limiter } from '../../limiter/limiter.js'
 import { addressKey } from '../../net/address-key.js'
 import type { RequestRecord } from '../../telemetry/record/record.js'
@@ -15,16 +14,15 @@ import { type Later, WAITING } from '../request-lifecycle.js'
 
 export interface QuotaDeps {
   readonly limiter: Pick<Limiter, 'decide'>
-  readonly amounts: Pick<Amounts, 'policyFor'>
   readonly charges: Pick<Charges, 'hold'>
   readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
 }
 
 /**
- * Creates the stage that takes the request's cost from every limit of its tier, or refuses the request. It waits for the
+ * Creates the stage that takes the request's cost from each of its limits, or refuses the request. It waits for the
  * store, at most `store.timeout`.
  */
-export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
+export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
   function hold(
     x: Exchange,
     policy: Policy,
@@ -67,10 +65,8 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
     later: Later<Refusal | undefined>,
   ): Refusal | undefined | typeof WAITING {
     const route = x.route!
-    const ofTier = route.quotaOf.policies[x.tier]
-    if (ofTier === undefined) return undefined
-    const policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
-    x.policy = policy
+    const { policy } = x
+    if (policy === undefined) return undefined
     let { cost } = route
     if (route.costFrom !== undefined || x.alsoRead !== undefined) {
       cost = costOf(x, route)

@@ -33,6 +33,8 @@ export interface DecisionData {
   readonly tier_stale: boolean
   /** True if the store could not tell whether an operator has assigned a tier. */
   readonly tier_unchecked: boolean
+  /** True if the store could not tell whether the caller has boosts or overrides. */
+  readonly limits_unchecked: boolean
   /** When the assignment expires, ISO 8601; null: nothing was assigned, or the assignment does not expire. */
   readonly tier_until: string | null
   readonly cost: number | null

@@ -54,6 +54,7 @@ type Refs = Writable<
     | 'tierSource'
     | 'tierStale'
     | 'tierUnchecked'
+    | 'limitsUnchecked'
     | 'tierUntil'
   >
 > & {
@@ -119,6 +120,7 @@ export function createRing(size: number, counts: boolean): Ring {
           tierSource: undefined,
           tierStale: false,
           tierUnchecked: false,
+          limitsUnchecked: false,
           tierUntil: undefined,
         })),
       }
@@ -174,6 +176,7 @@ export function createRing(size: number, counts: boolean): Ring {
       tier_from: tierFrom(ref.tierFrom, ref.tierSource),
       tier_stale: ref.tierStale,
       tier_unchecked: ref.tierUnchecked,
+      limits_unchecked: ref.limitsUnchecked,
       tier_until: tierUntil === undefined ? null : new Date(tierUntil).toISOString(),
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
@@ -235,6 +238,7 @@ export function createRing(size: number, counts: boolean): Ring {
       ref.tierSource = r.tierSource
       ref.tierStale = r.tierStale
       ref.tierUnchecked = r.tierUnchecked
+      ref.limitsUnchecked = r.limitsUnchecked
       ref.tierUntil = r.tierUntil
       ref.decidedBy = decision?.decidedBy
       ref.reason = decision?.reason

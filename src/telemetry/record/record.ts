@@ -32,6 +32,8 @@ export interface RequestRecord {
   readonly tierStale: boolean
   /** True if the store could not tell whether an operator has assigned a tier. */
   readonly tierUnchecked: boolean
+  /** True if the store could not tell whether the caller has boosts or overrides. */
+  readonly limitsUnchecked: boolean
   /** Unix ms at which the assignment of the tier expires, if it does. */
   readonly tierUntil: number | undefined
   readonly consumer: string | undefined

@@ -1,4 +1,5 @@
 // Tests src/admin/routes/key-request.ts src/admin/store-down.ts
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { digestOf, isKey } from '../../../src/credentials/key-format.js'
 import type { StoredKey } from '../../../src/fleet/api-keys.js'
@@ -212,17 +213,49 @@ t.test("a consumer's tier is that of its newest key in the store", async (t) => 
   t.match((await call('GET', '/consumers/eve/tier')).json, { tier: 'free', tier_from: 'default' })
 })
 
-t.test('more keys than a gateway holds are not listed; each is shown by its id', async (t) => {
-  const keys = createKeyStore(
-    (shape) => ({ ...createMemoryMap(shape), isWhole: () => false }),
-    createMemoryLastUsed(10),
-  )
+t.test('of more keys than a gateway holds, those of a consumer are read from the store', async (t) => {
+  let away = false
+  let slow = false
+  const keys = createKeyStore((shape) => {
+    const map = createMemoryMap(shape)
+    return {
+      ...map,
+      isWhole: () => false,
+      entries: () => new Map(),
+      /** Each page has one key. */
+      async page(cursor = '1.0.0') {
+        if (away) throw new Error('the store is away')
+        if (slow) await delay(1050)
+        const all = [...map.entries()]
+        const i = Number(cursor.split('.')[2])
+        return { values: all.slice(i, i + 1), next: i + 1 < all.length ? `1.0.${i + 1}` : undefined }
+      },
+    }
+  }, createMemoryLastUsed(10))
   const { call } = await startAdmin(t, { config, keys })
-  const { json } = await call('POST', '/keys', { body: { consumer: 'bob' } })
-  t.match(await call('GET', '/keys'), { status: 422, json: { detail: /cannot be listed/ } })
-  t.match(await call('GET', `/keys/${json.id}`), { status: 200, json: { consumer: 'bob' } })
-  const { tier_notes } = (await call('GET', '/consumers/bob/tier')).json
-  t.match(tier_notes, ['there are too many API keys in the store to find those of a consumer'])
+  const ids: string[] = []
+  for (const consumer of ['bob', 'eve', 'bob'])
+    ids.push((await call('POST', '/keys', { body: { consumer, tier: 'pro' } })).json.id)
+  const list = (await call('GET', '/keys')).json
+  t.match(list, { more: false })
+  t.notOk('next' in list)
+  t.same(new Set(list.keys.map(({ id }: { id: string }) => id)), new Set(ids))
+  t.equal((await call('GET', '/keys?consumer=bob')).json.keys.length, 2)
+  t.equal((await call('GET', '/keys?consumer=eve&after=1.0.2')).json.keys.length, 0, 'from the cursor on')
+  t.match(await call('GET', `/keys/${ids[0]}`), { status: 200, json: { consumer: 'bob' } })
+  t.match((await call('GET', '/consumers/bob/tier')).json, { tier: 'pro', tier_from: 'credential' })
+  slow = true
+  t.match((await call('GET', '/keys?consumer=bob')).json, { more: true, next: '1.0.1' }, 'a second at most')
+  t.match((await call('GET', '/consumers/nobody/tier')).json, {
+    tier: 'free',
+    tier_notes: [/not enough time to read all API keys/],
+  })
+  away = true
+  t.match(await call('GET', '/keys'), { status: 503 })
+  t.match((await call('GET', '/consumers/bob/tier')).json, {
+    tier: 'free',
+    tier_notes: [/the store could not tell which API keys it has/],
+  })
 })
 
 t.test('an assignment that cannot be looked up, or has no effect, is noted', async (t) => {

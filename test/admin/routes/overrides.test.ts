@@ -1,4 +1,6 @@
 import t from 'tap'
+import { AMOUNTS, createAmounts } from '../../../src/fleet/overrides.js'
+import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
 import { NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const BOOST = '/boosts/payments/minute/consumer/alice'
@@ -157,3 +159,60 @@ t.test('a store that is away is 503; the override of a removed limit can be remo
   t.match(await away.call('PUT', BOOST, { body: { by: 5, for: '1h' } }), { status: 503 })
   t.match(await away.call('DELETE', BOOST), { status: 503 })
 })
+
+t.test(
+  'of more than a gateway holds, those of a consumer are looked up, and all are read in pages',
+  async (t) => {
+    let away = false
+    const map = createMemoryMap(AMOUNTS)
+    const lookUp = async (key: string) => {
+      if (away) throw new Error('the store is away')
+      return map.get(key)
+    }
+    const amounts = createAmounts({
+      ...map,
+      isWhole: () => false,
+      get: () => undefined,
+      entries: () => new Map(),
+      find: lookUp,
+      read: lookUp,
+      /** Each page has one of them. */
+      async page(cursor = '1.0.0') {
+        if (away) throw new Error('the store is away')
+        const all = [...map.entries()]
+        const i = Number(cursor.split('.')[2])
+        return { values: all.slice(i, i + 1), next: i + 1 < all.length ? `1.0.${i + 1}` : undefined }
+      },
+    })
+    const { call } = await startAdmin(t, { amounts })
+    const put = await call('PUT', BOOST, { body: { by: 500, for: '1h' } })
+    t.same(put.json.amounts, { free: 510, pro: 600, enterprise: 1500 })
+    await call('PUT', '/overrides/payments/minute/consumer/alice', { body: { amount: 70 } })
+    await call('PUT', '/boosts/payments/minute/tenant/acme', { body: { by: 5, for: '2h' } })
+    const names = async (path: string, list = 'boosts') =>
+      (await call('GET', path)).json[list].map(
+        ({ consumer, tenant }: Record<string, string>) => consumer ?? tenant,
+      )
+    t.same(await names('/boosts'), ['alice', 'acme'])
+    t.same(await names('/boosts?after=1.0.2'), ['acme'])
+    t.same(await names('/boosts?consumer=alice'), ['alice'])
+    t.same(await names('/boosts?tenant=acme&service=payments'), ['acme'])
+    t.same(await names('/boosts?tenant=acme&service=other'), [])
+    t.same(await names('/boosts?consumer=bob'), [])
+    t.same(await names('/overrides', 'overrides'), ['alice'])
+    const [shown] = (await call('GET', '/boosts?consumer=alice')).json.boosts
+    t.same(shown.amounts, { free: 570, pro: 570, enterprise: 570 })
+    const { limits } = (await call('GET', '/usage/payments/alice')).json
+    t.match(limits, [{ name: 'minute', amount: 570 }])
+    t.match(await call('DELETE', BOOST), { status: 200, json: { amounts: { free: 70 } } })
+    away = true
+    t.match(await call('GET', '/boosts'), { status: 503 })
+    t.match(await call('GET', '/boosts?consumer=alice'), { status: 503 })
+    t.match(
+      (await call('GET', '/usage/payments/alice')).json.limits,
+      [{ name: 'minute', amount: 70 }],
+      'known',
+    )
+    t.match((await call('GET', '/usage/payments/bob')).json.limits, [{ name: 'minute', amount: 10 }])
+  },
+)

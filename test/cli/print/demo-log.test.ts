@@ -33,6 +33,7 @@ const record: RequestRecord = {
   tierSource: undefined,
   tierStale: false,
   tierUnchecked: false,
+  limitsUnchecked: false,
   tierUntil: undefined,
   consumer: 'ann',
   identifiedBy: 'header',

@@ -4,6 +4,7 @@ import type { ErrorCode, Refusal } from '../../../src/errors.js'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { pushDecidedBy, pushQuotaHeaders } from '../../../src/gateway/quota/headers.js'
 import { type Later, WAITING } from '../../../src/gateway/request-lifecycle.js'
+import { resolveLimits } from '../../../src/gateway/stages/limits.js'
 import { takeQuota as takeQuotaWith } from '../../../src/gateway/stages/quota.js'
 import { matchRoute } from '../../../src/gateway/stages/route.js'
 import type { Decision, Limiter } from '../../../src/limiter/limiter.js'
@@ -62,7 +63,6 @@ function takeQuota(limiter: Pick<Limiter, 'take'>) {
   return outcomesOf(
     takeQuotaWith({
       limiter: { decide: decidingBy(limiter.take) },
-      amounts: memoryAmounts(),
       charges: { hold() {} },
       metrics: { candidate() {} },
     }),
@@ -76,6 +76,7 @@ function outcomesOf(stage: ReturnType<typeof takeQuotaWith>) {
     const waited = new Promise<Refusal | undefined>((resolve, reject) => {
       later = { proceed: resolve, broken: reject }
     })
+    resolveLimits(memoryAmounts())(x)
     const outcome = stage(x, later)
     return outcome === WAITING ? waited : outcome
   }
@@ -356,7 +357,6 @@ routes: [{ path: /*, service: a }]
     outcomesOf(
       takeQuotaWith({
         limiter: { decide: decidingBy(limiter.take) },
-        amounts: memoryAmounts(),
         charges: { hold() {} },
         metrics,
       }),
@@ -484,7 +484,6 @@ routes: [{ path: /*, service: a, cost: 2 }]
     const stage = outcomesOf(
       takeQuotaWith({
         limiter,
-        amounts: memoryAmounts(),
         charges: { hold() {} },
         metrics: { candidate() {} },
       }),

@@ -205,6 +205,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     tierSource: undefined,
     tierStale: false,
     tierUnchecked: false,
+    limitsUnchecked: false,
     tierUntil: undefined,
     consumer: 'alice',
     identifiedBy: 'header',
