@@ -33,6 +33,7 @@ const ROOMS = {
   admin: SERVING,
   'open-admin': [...SERVING, 'gateway', 'admin'],
   main: [...SERVING, 'gateway', 'admin', 'open-admin'],
+  embed: [...SERVING, 'gateway', 'main'],
   workers: [...SERVING, 'admin', 'open-admin', 'main'],
   cli: [...SERVING, 'gateway', 'admin', 'open-admin', 'main', 'workers'],
 }

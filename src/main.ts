@@ -9,7 +9,7 @@ import { createKeyring } from './fleet/keyring.js'
 import { openStore, type Store } from './fleet/open-store.js'
 import { createOwnStatus } from './fleet/own-status.js'
 import { type Ask, createAnswers } from './fleet/question.js'
-import { buildGateway } from './gateway/app.js'
+import { buildDataPlane, buildGateway, type DataPlane } from './gateway/app.js'
 import { createOverload } from './gateway/edge/overload.js'
 import { createWatchdog } from './gateway/exchange/watchdog.js'
 import { createHttp2Counts } from './gateway/listen/http2/server.js'
@@ -50,6 +50,19 @@ export interface GatewayOptions {
   readonly events?: EventLog
   /** Set in one of several processes that serve together. */
   readonly member?: WorkerMember
+  /**
+   * Set where an application's own server takes requests and hands them over: nothing listens for them, and `server.tls` is
+   * not read. Called once, when the gateway can take requests.
+   */
+  readonly mount?: (plane: DataPlane, log: Log) => Host
+}
+
+/** Application that hands requests over to the gateway. */
+export interface Host {
+  /** Resolves when every request that was handed over has ended. Called once, when no more of them come. */
+  ended(): Promise<void>
+  /** Ends at once those that are under way. */
+  breakOff(): void
 }
 
 /** The parts that a worker process gets from its primary, which also has the admin server. */
@@ -63,9 +76,9 @@ export interface WorkerMember {
 }
 
 export interface RunningGateway {
-  /** `http://host:port` as bound, with the real port when the config says 0. */
+  /** `http://host:port` as bound, with the real port when the config says 0. Empty in an application. */
   readonly address: string
-  /** Empty in a worker. */
+  /** Address of the admin API. Empty in a worker. */
   readonly adminAddress: string
   readonly config: ConfigSource
   /** Answers a question of the admin API: one of QUESTIONS, by its name. */
@@ -88,7 +101,7 @@ export interface RunningGateway {
  * @throws Error whose message is one line for the operator
  */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { configFile, env = process.env, member } = options
+  const { configFile, env = process.env, member, mount } = options
   let onReload: (event: ReloadEvent) => void = () => {}
   const tell = (event: ReloadEvent) => onReload(event)
   const config = await (member?.openConfig(env, tell) ??
@@ -107,7 +120,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const counts = createConnectionCounts()
   const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
-  const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
+  const tls =
+    mount !== undefined
+      ? undefined
+      : await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
   const store =
     member?.openStore(settings.store, log) ??
     openStore(settings.store, log, { fleet: 'member', node: settings.instance })
@@ -132,7 +148,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     exhausted(heap) {
       log.fatal(
         { heap_percent: Math.round(heap) },
-        'the heap is full: draining and exiting; give Node more memory (--max-old-space-size), or find what uses it',
+        `the heap is full: ${mount === undefined ? 'draining and exiting' : 'restart the application'}; give Node more memory (--max-old-space-size), or find what uses it`,
       )
       exhaust()
     },
@@ -209,6 +225,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     entrance: { counts, tls, log },
     http2,
     draining: () => phase !== 'serving',
+    mounted: mount !== undefined,
     place: member?.place,
     faults: () => [
       ...store.faults(),
@@ -232,7 +249,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     ready: store.ready,
     heartbeat: store.heartbeat,
   })
-  const gateway = buildGateway(parts)
+  const own = mount === undefined ? buildGateway(parts) : undefined
+  const gateway = own ?? mounted(buildDataPlane(parts), mount!, log)
   const answer = createAnswers(QUESTIONS, { ...parts, status })
   const ask = (async ({ name }, body) => answer(name, body)) as Ask
   joinFleet(store, ask, log)
@@ -274,21 +292,22 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   // The first requests should be counted, and their keys known. But a store that takes longer must not delay serving.
   await Promise.race([Promise.all([store.ready, keysReady]), delay(STORE_PATIENCE_MS)])
   try {
-    await listen(gateway, settings.listen, 'listen', configFile)
+    if (own !== undefined) await listen(own, settings.listen, 'listen', configFile)
     if (admin !== undefined) await listen(admin, settings.admin.listen, 'admin.listen', configFile)
   } catch (error) {
     await closeParts()
     throw error
   }
   const adminAddress = admin === undefined ? '' : addressOf(admin)
+  const address = own === undefined ? '' : addressOf(own, tls === undefined ? 'http' : 'https')
   log.info(
     {
-      listen: addressOf(gateway, tls === undefined ? 'http' : 'https'),
+      ...(own === undefined ? { mounted: true } : { listen: address }),
       ...(admin === undefined ? {} : { admin: adminAddress }),
       config: configFile,
       hash: config.current().hash,
       // Fewer than configured if the process may not open as many files.
-      max_connections: connectionCap(settings.server.max_connections),
+      ...(own === undefined ? {} : { max_connections: connectionCap(settings.server.max_connections) }),
     },
     'started',
   )
@@ -315,7 +334,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   }
 
   return {
-    address: addressOf(gateway, tls === undefined ? 'http' : 'https'),
+    address,
     adminAddress,
     config,
     answer,
@@ -329,6 +348,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 }
 
 type Log = ReturnType<typeof createLog>['log']
+
+/** Returns the gateway in an application, in the form of a server of its own. */
+function mounted(plane: DataPlane, mount: NonNullable<GatewayOptions['mount']>, log: Log) {
+  const host = mount(plane, log)
+  let closing: Promise<unknown> | undefined
+  return {
+    close() {
+      closing ??= Promise.all([plane.leave(), host.ended()])
+      return closing
+    },
+    server: { closeAllConnections: host.breakOff, closeIdleConnections() {} },
+  }
+}
 
 /** Loads OpenTelemetry only if spans are sent: it takes an eighth of the CPU of a start. */
 async function openTracing(options: TracingOptions): Promise<Tracing> {

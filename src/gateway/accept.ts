@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Tracing } from '../telemetry/traces/tracing.js'
-import { Exchange } from './exchange/exchange.js'
+import { type ApplicationCaller, Exchange } from './exchange/exchange.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './exchange/headers.js'
 import { securedOf } from './exchange/tls-info.js'
 import { detailsOf, traceOfCaller } from './exchange/trace.js'
@@ -81,13 +81,18 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
     return 'code' in headers ? headers : checkVersion(req.httpVersionMajor, req.httpVersionMinor, headers)
   }
 
-  function acceptRequest(req: IncomingMessage, res: ServerResponse): void {
+  function acceptRequest(
+    req: IncomingMessage,
+    res: ServerResponse,
+    caller: ApplicationCaller | undefined,
+  ): void {
     // An earlier request on this connection was answered with `Connection: close`: nobody reads later responses.
     if (isClosing(req.socket)) {
       readNoMore(req.socket)
       return
     }
     const { x, headers } = exchangeOf(req, performance.now())
+    x.application = caller
     // The error waits until Node's parser has finished with its bytes: otherwise the parser would continue with a connection
     // that was answered.
     if (x.headers.chunked)
@@ -95,13 +100,19 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
     new RequestLifecycle(way, x, req, res).begin(malformed(req, headers))
   }
 
-  function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+  function acceptUpgrade(
+    req: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    caller: ApplicationCaller | undefined,
+  ): void {
     if (isClosing(socket)) {
       // An earlier request was answered with `Connection: close`: nobody reads later responses.
       socket.on('error', () => {})
       return
     }
     const { x, headers } = exchangeOf(req, performance.now())
+    x.application = caller
     const upgrading = upgrades.begin(x, req, socket, head, way.done)
     sendWaiting()
     const earlier = currentExchange(socket)
@@ -146,10 +157,11 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
   }
 
   return {
-    request(req: IncomingMessage, res: ServerResponse): void {
+    /** @param caller as the application names it that has handed over the request */
+    request(req: IncomingMessage, res: ServerResponse, caller?: ApplicationCaller): void {
       // Without `guarded`, which would make a function for each request.
       try {
-        acceptRequest(req, res)
+        acceptRequest(req, res, caller)
       } catch (error) {
         lost(req.socket, error)
       }
@@ -164,8 +176,8 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
       })
     },
     /** Accepts an upgrade, which goes the same way, on a socket that Node's parser has let go of. */
-    upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-      guarded(socket, () => acceptUpgrade(req, socket, head))
+    upgrade(req: IncomingMessage, socket: Duplex, head: Buffer, caller?: ApplicationCaller): void {
+      guarded(socket, () => acceptUpgrade(req, socket, head, caller))
     },
     /** Refuses a CONNECT. */
     connect(req: IncomingMessage, socket: Duplex): void {

@@ -1,4 +1,6 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Refusal } from '../errors.js'
@@ -6,20 +8,23 @@ import type { Bans } from '../fleet/bans.js'
 import type { Keyring } from '../fleet/keyring.js'
 import { type Amounts, NO_AMOUNTS } from '../fleet/overrides.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import { throttledWarning } from '../log-throttle.js'
 import { createShares, type Shares } from '../shares.js'
 import type { LastSeen } from '../telemetry/decisions/last-seen.js'
 import type { OpenTierSources } from '../tier-sources/tier-sources.js'
 import { type AcceptDeps, createAccept } from './accept.js'
 import { type AutoBanDeps, autoBan } from './edge/auto-ban.js'
-import type { Exchange } from './exchange/exchange.js'
+import { type ApplicationCaller, Exchange } from './exchange/exchange.js'
+import { readHeaders } from './exchange/headers.js'
 import { securedOf } from './exchange/tls-info.js'
 import { type ForwardDeps, forward } from './forward/forward.js'
 import { createMirror, type MirrorDeps } from './forward/mirror.js'
+import { identifyByApplication } from './identify/application.js'
 import type { Http2Counts } from './listen/http2/connection.js'
 import { createHttp2, createHttp2Counts } from './listen/http2/server.js'
 import { createConnectionCounts, type Entrance } from './listen/listener.js'
 import { createPlainConnections } from './listen/plain/connections.js'
-import { createServer } from './listen/server.js'
+import { type Accepting, createServer } from './listen/server.js'
 import { type Charges, createCharges } from './quota/charges.js'
 import type { Lifecycle, Stage } from './request-lifecycle.js'
 import { type AdmitDeps, admit } from './stages/admit.js'
@@ -69,6 +74,8 @@ export type GatewayDeps = IdentifyDeps &
     /** Notes by which credential each consumer came last. Left out: nothing is noted. */
     readonly seen?: Pick<LastSeen, 'saw'> | undefined
     readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>
+    /** True if an application hands requests over, and may say who is calling. */
+    readonly mounted?: boolean | undefined
     /** The steps between the port and the first request; by default only counting. */
     readonly entrance?: Entrance
     /** Updated when HTTP/2 is enabled. */
@@ -97,8 +104,10 @@ function handshakeStagesOf(edge: EdgeStage, shares: Shares, behind: readonly Sta
  */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage[] {
   const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
+  const byCredential = identifyConsumer(deps)
+  const identify = deps.mounted === true ? applicationFirst(byCredential, deps.log) : byCredential
   return [
-    bans === undefined ? identifyConsumer(deps) : stillLetIn(identifyConsumer(deps), bans, metrics),
+    bans === undefined ? identify : stillLetIn(identify, bans, metrics),
     authorize,
     noteSeen(deps.seen),
     resolveTier(assignments, tierSources),
@@ -107,6 +116,20 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage[] {
     admit(deps),
     takeQuota({ limiter, charges, metrics }),
   ]
+}
+
+/** Takes the application's word for who is calling, if it has one. */
+function applicationFirst(
+  identify: Stage<Refusal | undefined>,
+  log: GatewayDeps['log'],
+): Stage<Refusal | undefined> {
+  const warn = throttledWarning(log)
+  const unknownTier = (tier: string) =>
+    warn({ tier }, 'the application names a tier that the configuration does not have: it counts as none')
+  return (x, later) => {
+    const identified = identifyByApplication(x, unknownTier)
+    return identified === 'absent' ? identify(x, later) : identified
+  }
 }
 
 /** Notes the credential's data, before the tier sources add to it. */
@@ -134,8 +157,24 @@ function stillLetIn(
 
 type EdgeStage = ReturnType<typeof checkEdge>
 
-/** Builds the data plane: an app that is not listening yet. */
+/** The data plane without a port: whatever reads requests hands them to it. */
+export interface DataPlane extends Accepting {
+  accept(req: IncomingMessage, res: ServerResponse, caller?: ApplicationCaller): void
+  acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer, caller?: ApplicationCaller): void
+  /** Hands a connection to its protocol. */
+  speak(socket: Socket, http1: (socket: Socket) => void): void
+  /** Returns true unless no route takes the request. One that cannot be read is the gateway's to refuse. */
+  takes(req: IncomingMessage): boolean
+}
+
+/** Builds the data plane behind a port of its own: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
+  const plane = buildDataPlane(deps)
+  const { snapshot, entrance = { counts: createConnectionCounts(), log: QUIET } } = deps
+  return createServer({ snapshot, entrance, speak: plane.speak }, plane)
+}
+
+export function buildDataPlane(deps: GatewayDeps): DataPlane {
   const { shares = createShares(), bans } = deps
   const charges = createCharges(deps.limiter)
   const edge = checkEdge(deps)
@@ -228,28 +267,30 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     if (byPlain) plain.take(socket, other, http1)
     else other(socket)
   }
-  return createServer(
-    {
-      snapshot: deps.snapshot,
-      entrance: deps.entrance ?? { counts: createConnectionCounts(), log: QUIET },
-      speak,
+  return {
+    accept: accept.request,
+    acceptUpgrade: accept.upgrade,
+    acceptConnect: accept.connect,
+    parserFailed: accept.parserGaveUp,
+    speak,
+    takes(req) {
+      const snapshot = deps.snapshot()
+      const headers = readHeaders(req.rawHeaders, snapshot, false)
+      if ('code' in headers) return true
+      return (
+        matchRoute(new Exchange(snapshot, '', req.method!, req.url!, headers, '', 0))?.code !== 'no_route'
+      )
     },
-    {
-      accept: accept.request,
-      acceptUpgrade: accept.upgrade,
-      acceptConnect: accept.connect,
-      parserFailed: accept.parserGaveUp,
-      leave() {
-        http2?.leave()
-        plain.leave()
-        return upgrades.leave()
-      },
-      closeAll() {
-        http2?.destroy()
-        plain.closeAll()
-      },
+    leave() {
+      http2?.leave()
+      plain.leave()
+      return upgrades.leave()
     },
-  )
+    closeAll() {
+      http2?.destroy()
+      plain.closeAll()
+    },
+  }
 }
 
 /** Releases the place of an exchange that never reached an upstream: nothing else has reported its end. */

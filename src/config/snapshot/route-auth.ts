@@ -3,6 +3,8 @@ import type { ConsumerSource } from './consumers.js'
 
 /** Compiled requirements of a route on its clients. */
 export interface RouteAuth {
+  /** True unless the file lists the kinds of credentials that the route takes. */
+  readonly anyKind: boolean
   /** Sources that identify clients here, in the order of the file. */
   readonly sources: readonly ConsumerSource[]
   /** Scopes that a credential must all have. */
@@ -20,5 +22,5 @@ export function compileAuth(
   const sources = consumers.filter(
     ({ kind }) => kind !== 'ip' && (kinds === undefined || (kinds as readonly string[]).includes(kind)),
   )
-  return { sources: required ? sources : [...sources, ADDRESS], scopes }
+  return { anyKind: kinds === undefined, sources: required ? sources : [...sources, ADDRESS], scopes }
 }

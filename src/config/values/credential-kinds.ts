@@ -53,8 +53,17 @@ export const CREDENTIAL_KINDS = {
 
 export type CredentialKindName = keyof typeof CREDENTIAL_KINDS
 
+/** What may have identified a consumer: a credential, or the application that the gateway is mounted in. */
+export type IdentifiedBy = CredentialKindName | 'application'
+
+const APPLICATION: CredentialKind = {
+  identified: 'by the application',
+  tierFrom: 'said by the application',
+}
+
 /** Returns the facts about a kind; undefined for a name that another version of Tidegate may know. */
 export function credentialKind(name: string | null | undefined): CredentialKind | undefined {
+  if (name === 'application') return APPLICATION
   return (CREDENTIAL_KINDS as Readonly<Record<string, CredentialKind>>)[name ?? '']
 }
 

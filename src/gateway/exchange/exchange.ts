@@ -1,7 +1,7 @@
 import type { Policy } from '../../config/snapshot/policy.js'
 import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
-import type { CredentialKindName } from '../../config/values/credential-kinds.js'
+import type { IdentifiedBy } from '../../config/values/credential-kinds.js'
 import type { ExpectedDigest } from '../../credentials/body-digest.js'
 import type { TokenIdentity } from '../../credentials/tokens.js'
 import type { ErrorCode } from '../../errors.js'
@@ -33,10 +33,12 @@ export class Exchange {
   alsoRead: readonly Route[] | undefined
 
   // identify consumer
+  /** Set if the application that the gateway is mounted in has identified the client. */
+  application: ApplicationCaller | undefined
   clientIp: string
   consumer: string | undefined
   /** Kind of credential that identified the client. */
-  identifiedBy: CredentialKindName | undefined
+  identifiedBy: IdentifiedBy | undefined
   /** Index into snapshot.tiers, from the credential. */
   credentialTier: number | undefined
   /** Tenant, from the credential or otherwise from a source of tiers. */
@@ -116,6 +118,14 @@ export class Exchange {
   ) {
     this.clientIp = peer
   }
+}
+
+/** Caller as the application names it whose server the gateway is mounted in. */
+export interface ApplicationCaller {
+  readonly consumer: string
+  readonly tier?: string | undefined
+  readonly tenant?: string | undefined
+  readonly scopes?: readonly string[] | undefined
 }
 
 /** Charge that waits for the end of its response (`charges.ts`). */

@@ -1,7 +1,7 @@
 import type { Policy } from '../../config/snapshot/policy.js'
 import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
-import type { CredentialKindName } from '../../config/values/credential-kinds.js'
+import type { IdentifiedBy } from '../../config/values/credential-kinds.js'
 import type { ErrorCode } from '../../errors.js'
 import type { Decision } from '../../limiter/limiter.js'
 import type { TraceContext } from './trace-context.js'
@@ -38,7 +38,7 @@ export interface RequestRecord {
   readonly tierUntil: number | undefined
   readonly consumer: string | undefined
   /** Method that identified the caller. */
-  readonly identifiedBy: CredentialKindName | undefined
+  readonly identifiedBy: IdentifiedBy | undefined
   readonly tenant: string | undefined
   /** Public id of the key, for an API key of the store. */
   readonly keyId: string | undefined
