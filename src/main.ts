@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { QUESTIONS } from './admin/server.js'
+import { createExtensions, type Extensions } from './config/load/extension-instances.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/load/reload.js'
 import type { Config } from './config/schema/schema.js'
 import { takesStoredKeys } from './config/snapshot/consumers.js'
@@ -71,7 +72,11 @@ export interface WorkerMember {
   readonly place: number
   /** Id of the gateway, which all workers share. */
   readonly gateway: string
-  openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): Promise<ConfigSource>
+  openConfig(
+    env: NodeJS.ProcessEnv,
+    extensions: Extensions,
+    onReload: (event: ReloadEvent) => void,
+  ): Promise<ConfigSource>
   openStore(settings: Config['store'], log: Log): Store
 }
 
@@ -104,11 +109,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const { configFile, env = process.env, member, mount } = options
   let onReload: (event: ReloadEvent) => void = () => {}
   const tell = (event: ReloadEvent) => onReload(event)
-  const config = await (member?.openConfig(env, tell) ??
-    openConfig({ file: configFile, env, onReload: tell }))
+  const extensions = createExtensions({ runs: true })
+  const config = await (member?.openConfig(env, extensions, tell) ??
+    openConfig({ file: configFile, env, extensions, onReload: tell }))
   const settings = config.current().config
   const events = options.events ?? createLog({ level: settings.log.level, worker: member?.place })
   const { log } = events
+  extensions.attach(log)
   const abandon = async (error: unknown): Promise<never> => {
     await Promise.allSettled([config.close(), events.close()])
     throw error

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { createExtensions } from '../config/load/extension-instances.js'
 import { formatError, loadConfig } from '../config/load/load.js'
+import { loadWithExtensions } from '../config/load/load-with-extensions.js'
 import { type CommandIo, Refused, RefusedAsIs, whyUnreadable } from './command.js'
 
 /** Places that are searched without `--config`, in this order. */
@@ -27,17 +29,28 @@ export function configFile({ cwd }: CommandIo, option: string | undefined): stri
   return found
 }
 
-/** Reads and checks the file with the gateway's own loader. Throws Refused if it cannot be read. */
+/**
+ * Reads and checks the file with the gateway's own loader, without loading the modules of extensions. Throws Refused if it
+ * cannot be read.
+ */
 export function readConfig({ cwd, env }: CommandIo, file: string) {
-  let text: string
+  return loadConfig(readText(cwd, file), { file, env })
+}
+
+/** Reads and checks the file as `readConfig` does, and creates its extensions, which end at once. */
+export function readWithExtensions({ cwd, env }: CommandIo, file: string) {
+  const extensions = createExtensions({ runs: false })
+  return loadWithExtensions(readText(cwd, file), { file, env }, extensions, loadConfig)
+}
+
+function readText(cwd: string, file: string): string {
   try {
-    text = readFileSync(resolve(cwd, file), 'utf8')
+    return readFileSync(resolve(cwd, file), 'utf8')
   } catch (error) {
     throw new Refused(
       `cannot read ${file}: ${whyUnreadable(error as Error)}; name the configuration with --config FILE`,
     )
   }
-  return loadConfig(text, { file, env })
 }
 
 /**

@@ -1,6 +1,12 @@
 import { type ConfigText, namesLongFiles } from '../config/load/config-files.js'
+import {
+  createExtensions,
+  type Extensions,
+  type PreparedExtensions,
+} from '../config/load/extension-instances.js'
 import { loadInThread } from '../config/load/in-thread.js'
 import { formatError } from '../config/load/load.js'
+import { loadWithExtensions } from '../config/load/load-with-extensions.js'
 import {
   type ConfigSource,
   InvalidConfig,
@@ -24,6 +30,8 @@ export interface FollowedConfig extends ConfigSource {
 export interface FollowOptions {
   readonly file: string
   readonly env: NodeJS.ProcessEnv
+  /** Instances of extensions. Default: of its own. */
+  readonly extensions?: Extensions
   readonly onReload: (event: ReloadEvent) => void
   /** Called with each snapshot before a request can see it. */
   readonly onNext: (snapshot: Snapshot) => void
@@ -35,19 +43,29 @@ export interface FollowOptions {
  */
 export async function followConfig(
   first: GoodConfig,
-  { file, env, onReload, onNext }: FollowOptions,
+  { file, env, extensions = createExtensions({ runs: true }), onReload, onNext }: FollowOptions,
 ): Promise<FollowedConfig> {
-  let snapshot = await compile(first, false)
+  let { snapshot, prepared } = await compile(first, false)
+  prepared.commit()
   let source = sourceOf(first)
   let lastError = first.lastError ?? null
   let latest: Promise<void> = Promise.resolve()
 
-  async function compile(good: GoodConfig, large: boolean): Promise<Snapshot> {
+  async function compile(
+    good: GoodConfig,
+    large: boolean,
+  ): Promise<{ snapshot: Snapshot; prepared: PreparedExtensions }> {
     const { text, included } = sourceOf(good)
-    const loaded = await loadInThread(text, { file, env, included: included.files }, large)
+    const loaded = await loadWithExtensions(
+      text,
+      { file, env, included: included.files },
+      extensions,
+      (text, options) => loadInThread(text, options, large),
+    )
     if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
     await prepareAddresses(loaded.config.edge)
-    return compileSnapshot(loaded.config, good.loadedAt, loaded.hashes)
+    const { config, hashes, prepared } = loaded
+    return { snapshot: compileSnapshot(config, good.loadedAt, hashes, prepared.hooks), prepared }
   }
 
   function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot, began: number): void {
@@ -66,9 +84,10 @@ export async function followConfig(
         lastError = { at: new Date().toISOString(), messages: error.message.split('\n') }
         throw error
       })
-      onNext(compiled)
+      onNext(compiled.snapshot)
       source = sourceOf(next)
-      snapshot = compiled
+      ;({ snapshot, prepared } = compiled)
+      prepared.commit()
       tell(next.trigger, { result: 'applied', messages: [] }, previous, began)
       return
     }
@@ -96,7 +115,9 @@ export async function followConfig(
     }),
     // The primary detects changes of the file.
     reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
-    close: () => Promise.resolve(),
+    async close() {
+      extensions.close()
+    },
   }
 }
 

@@ -1,5 +1,6 @@
 import { createServer } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
+import { createExtensions } from '../config/load/extension-instances.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/load/reload.js'
 import type { Config } from '../config/schema/schema.js'
 import { takesStoredKeys } from '../config/snapshot/consumers.js'
@@ -37,10 +38,13 @@ const OWN_KEYS = /^(admin|telemetry|instance|log\.level)(\.|$)/
 export async function startPrimary(options: PrimaryOptions) {
   const { configFile, workers: count, env = process.env } = options
   let onReload: (event: ReloadEvent) => void = () => {}
-  const config = await openConfig({ file: configFile, env, onReload: (event) => onReload(event) })
+  // Only checks extensions: workers run them.
+  const extensions = createExtensions({ runs: false })
+  const config = await openConfig({ file: configFile, env, extensions, onReload: (event) => onReload(event) })
   const settings = config.current().config
   const events = createLog({ level: settings.log.level })
   const { log } = events
+  extensions.attach(log)
   const telemetry = await telemetryOptions(settings, env, log, true)
   const { instance } = settings
   function open(settings: Config['store']) {
@@ -224,6 +228,11 @@ export async function startPrimary(options: PrimaryOptions) {
       return false
     }
     restarting = true
+    // New workers load the present modules of extensions. This process reads their options.
+    if (config.current().extensions.size > 0) {
+      extensions.renew()
+      await config.reload('signal')
+    }
     const before = { store, started, starting }
     const wanted = config.current().config.store
     started = config.current()

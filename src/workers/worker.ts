@@ -89,8 +89,8 @@ export async function runWorker(): Promise<never> {
       member: {
         place,
         gateway: welcome.gateway ?? `${hostname()}:${process.ppid}~`,
-        async openConfig(env, onReload) {
-          const options = { file, env, onReload, onNext: (next: Snapshot) => memory?.know(next) }
+        async openConfig(env, extensions, onReload) {
+          const options = { file, env, extensions, onReload, onNext: (next: Snapshot) => memory?.know(next) }
           try {
             config = await followConfig(welcome.started, options)
           } catch {

@@ -18,6 +18,7 @@ import { checkAuth } from './auth.js'
 import { checkConsumers, checkStoredKeys, checkTenants } from './consumers.js'
 import { checkCosts } from './costs.js'
 import { checkEdge } from './edge.js'
+import { checkExtensions } from './extensions.js'
 import { checkIdentity } from './identity.js'
 import { checkLimits } from './limits.js'
 import { checkListener } from './listener.js'
@@ -40,6 +41,7 @@ export function check(config: DraftConfig, error: Report, warning: Report, locat
   checkTiers(config, error)
   checkConsumers(config, error, warning)
   checkEdge(config, error)
+  checkExtensions(config, error, warning)
   checkTierSources(config, error, warning, locate)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)

@@ -5,9 +5,11 @@ import type { Config } from '../schema/schema.js'
 import type { ConfigHashes } from '../snapshot/hash.js'
 import { MAX_ADDRESS_FILE } from '../values/address-file.js'
 import { type NamedFile, readWholeFile } from '../values/read-file.js'
+import type { Extensions, PreparedExtensions } from './extension-instances.js'
 import { loadInThread, THREAD_BYTES } from './in-thread.js'
 import { type Included, readIncluded, signatureOfPattern } from './include.js'
 import { formatError } from './load.js'
+import { loadWithExtensions } from './load-with-extensions.js'
 import { signatureOf, type WatchOptions, watchFile } from './watch.js'
 import { MAX_BYTES } from './yaml.js'
 
@@ -28,6 +30,9 @@ export function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
         const changed = () => !isDeepStrictEqual(included(), files)
         wanted.set(pattern, { signature: signatureOfPattern, changed })
       }
+      // A change of a module only brings a warning.
+      for (const { module } of config.extensions ?? [])
+        wanted.set(module, { signature: signatureOf, changed: () => false })
       for (const [file, watcher] of watchers) {
         if (wanted.has(file)) continue
         watcher.close()
@@ -88,7 +93,14 @@ function namedFilesOf({ services, edge, trusted_proxies: proxies }: Config): Nam
 }
 
 type ReadResult =
-  | { ok: true; config: Config; hashes: ConfigHashes; source: ConfigText; messages: string[] }
+  | {
+      ok: true
+      config: Config
+      hashes: ConfigHashes
+      source: ConfigText
+      messages: string[]
+      prepared: PreparedExtensions
+    }
   | { ok: false; messages: string[]; included?: Included }
 
 /** The text that a configuration was made from, with that of the files that it includes. */
@@ -97,18 +109,27 @@ export interface ConfigText {
   readonly included: Included
 }
 
-export async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): Promise<ReadResult> {
+export async function readConfig(
+  file: string,
+  env: NodeJS.ProcessEnv,
+  extensions: Extensions,
+  large = false,
+): Promise<ReadResult> {
   let text: string
   try {
     text = await readText(file)
   } catch (error) {
     return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
   }
-  const loaded = await loadInThread(text, { file, env }, large)
+  const loaded = await loadWithExtensions(text, { file, env }, extensions, (text, options) =>
+    loadInThread(text, options, large),
+  )
   const { included } = loaded
   const messages = (loaded.ok ? loaded.warnings : loaded.errors).map(formatError)
   if (!loaded.ok) return { ok: false, messages, included }
-  return { ok: true, config: loaded.config, hashes: loaded.hashes, source: { text, included }, messages }
+  const { config, hashes, prepared } = loaded
+  messages.push(...(await extensions.newer(config)))
+  return { ok: true, config, hashes, source: { text, included }, messages, prepared }
 }
 
 /** Reads a file up to its maximum size, so that an endless one (a device, a pipe) does no harm. */

@@ -4,6 +4,7 @@ import { type Config, ConfigSchema } from '../schema/schema.js'
 import type { LimitSettings } from '../schema/services.js'
 import { limitOf, limitText } from '../snapshot/limit.js'
 import { KINDS } from '../values/scalar-types.js'
+import { optionsOf } from './extension-options.js'
 
 export interface Change {
   /** Text of the form `services.payments.limits.free: 10/min -> 20/min`. Secrets are masked. */
@@ -34,7 +35,7 @@ function compare(
   const mapping = formOf(part, before)
   if (isObject(before) && isObject(after) && isMapping(mapping) && formOf(part, after) === mapping) {
     for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
-      compare(childOf(mapping, name), before[name], after[name], inside(name), key, changes)
+      compare(childOf(mapping, name, after), before[name], after[name], inside(name), key, changes)
     }
     return
   }
@@ -87,7 +88,9 @@ function show(part: SchemaNode, value: unknown): string {
   }
   if (value.enabled === false) return 'false'
   if (onlyName(value)) return value.name
-  const keys = Object.entries(value).map(([name, item]) => `${name}: ${show(childOf(form, name), item)}`)
+  const keys = Object.entries(value).map(
+    ([name, item]) => `${name}: ${show(childOf(form, name, value), item)}`,
+  )
   return keys.length === 0 ? '{}' : `{ ${keys.join(', ')} }`
 }
 
@@ -104,6 +107,9 @@ function byIdentity(list: readonly unknown[]): Map<string, { label: string; valu
       const methods = Array.isArray(item.methods) ? `${item.methods.join(',')} ` : ''
       label = `${methods}${Array.isArray(item.hosts) ? item.hosts.join(',') : String(item.host ?? '')}${item.path}`
       id = label
+    } else if (typeof item.module === 'string') {
+      label = String(item.name)
+      id = label
     } else if (typeof item.sha256 === 'string') {
       label = String(item.consumer)
       id = item.sha256
@@ -113,8 +119,10 @@ function byIdentity(list: readonly unknown[]): Map<string, { label: string; valu
   return places
 }
 
-function childOf(mapping: SchemaNode, name: string): SchemaNode {
-  if (mapping.properties !== undefined) return mapping.properties[name] ?? {}
+function childOf(mapping: SchemaNode, name: string, owner: Record<string, unknown>): SchemaNode {
+  const child = mapping.properties?.[name]
+  if (child?.raw) return optionsOf(String(owner.module))
+  if (mapping.properties !== undefined) return child ?? {}
   return Object.values(mapping.patternProperties ?? {})[0] ?? {}
 }
 

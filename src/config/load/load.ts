@@ -1,10 +1,12 @@
-import { isAlias, isMap, isScalar, isSeq, type Node } from 'yaml'
+import { resolve } from 'node:path'
+import { isAlias, isMap, isScalar, isSeq, type Node, YAMLMap } from 'yaml'
 import { check } from '../check/checks.js'
 import { below, offsetOf, type SchemaNode } from '../schema/node.js'
-import type { Draft, Path } from '../schema/partial-config.js'
+import { type Draft, type Path, present } from '../schema/partial-config.js'
 import { type Config, ConfigSchema } from '../schema/schema.js'
 import type { NamedFile } from '../values/read-file.js'
 import { redact } from './environment.js'
+import type { ModuleFacts } from './extension-options.js'
 import { createDocuments, type Documents, type Included, readIncluded } from './include.js'
 import { type Reading, read } from './read.js'
 
@@ -32,6 +34,8 @@ export type LoadResult =
       readonly errors: readonly ConfigError[]
       readonly warnings: readonly ConfigError[]
       readonly included: Included
+      /** Modules of extensions that are not known yet. The errors are not all there are then. */
+      readonly missing?: readonly string[]
     }
 
 /**
@@ -46,6 +50,8 @@ export interface LoadOptions {
   readonly env: NodeJS.ProcessEnv
   /** The files that it includes. Default: they are read from disk. */
   readonly included?: readonly NamedFile[] | undefined
+  /** Known modules of extensions. Left out: the options of extensions are not read. */
+  readonly modules?: ModuleFacts
 }
 
 /**
@@ -53,7 +59,7 @@ export interface LoadOptions {
  * files. Only files that are not YAML are not checked further.
  */
 export function loadConfig(text: string, options: LoadOptions): LoadResult {
-  const { file, env } = options
+  const { file, env, modules } = options
   const documents = createDocuments()
   const { problems, position, target } = documents
   const included: { patterns: readonly string[]; files: readonly NamedFile[] } = { patterns: [], files: [] }
@@ -103,6 +109,9 @@ export function loadConfig(text: string, options: LoadOptions): LoadResult {
     | Draft<Config>
     | undefined
   if (config !== undefined) {
+    const place = (path: Path) => placeOf(documents, main, path)
+    const missing = readOptions(reading, config, modules, place, say(errors))
+    if (missing.length > 0) return { ok: false, errors, warnings: [], included, missing }
     check(config, say(errors), say(warnings), (path, from) => {
       const { offset, shown } = placeOf(documents, main, path)
       return `${shown} ${documents.place(offset, placeOf(documents, main, from).offset)}`
@@ -127,6 +136,41 @@ function patternsOf(reading: Reading, contents: Node | null): readonly string[] 
   const quiet = { ...reading, report: () => {} }
   const patterns = read(quiet, ConfigSchema.properties.include as SchemaNode, node, '', 0)
   return Array.isArray(patterns) ? patterns.filter((one) => typeof one === 'string') : []
+}
+
+/**
+ * Reads the options of extensions by the schemas of their modules.
+ *
+ * @param modules known modules; undefined to leave the options out
+ * @returns the modules that are not known
+ */
+function readOptions(
+  reading: Reading,
+  { extensions }: Draft<Config>,
+  modules: ModuleFacts | undefined,
+  placeOf: (path: Path) => { offset: number; shown: string },
+  error: (path: Path, message: string) => void,
+): string[] {
+  const missing = new Set<string>()
+  for (const [i, extension] of present(extensions)) {
+    if (extension.module === undefined) continue
+    if (modules === undefined) {
+      Object.assign(extension, { options: {} })
+      continue
+    }
+    const file = resolve(extension.module)
+    const known = modules.get(file)
+    if (known === undefined) missing.add(file)
+    else if ('problem' in known) error(['extensions', i, 'module'], known.problem)
+    else {
+      const { offset, shown } = placeOf(['extensions', i, 'options'])
+      const none = new YAMLMap()
+      none.range = [offset, offset, offset]
+      const options = read(reading, known.options, extension.options ?? none, shown, offset)
+      Object.assign(extension, { options })
+    }
+  }
+  return [...missing]
 }
 
 /** Top-level keys by their former name. */

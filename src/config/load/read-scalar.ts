@@ -48,16 +48,18 @@ export function readScalar(
     if (text === 'true' || text === 'false') return text === 'true'
     return wrong('is neither true nor false', 'write true or false')
   }
-  if (part.type === 'integer') {
+  if (part.type === 'integer' || part.type === 'number') {
     const value =
       typeof scalar.value === 'number'
         ? scalar.value
-        : replaced && /^-?[0-9]+$/.test(text)
+        : replaced && /^-?[0-9]+(\.[0-9]+)?$/.test(text)
           ? Number(text)
           : Number.NaN
-    return Number.isSafeInteger(value)
-      ? inBounds(part, value, wrong)
-      : wrong('is not a whole number', 'write digits alone')
+    if (part.type === 'integer' ? Number.isSafeInteger(value) : Number.isFinite(value))
+      return inBounds(part, value, wrong)
+    return part.type === 'integer'
+      ? wrong('is not a whole number', 'write digits alone')
+      : wrong('is not a number', 'write one such as 0.5')
   }
   if (typeof scalar.value !== 'string') return unquoted()
   if (text.length < (part.minLength ?? 0)) {

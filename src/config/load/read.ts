@@ -236,7 +236,7 @@ function expand(full: SchemaNode, value: unknown, fail: FailAt): unknown {
 const defaults = new WeakMap<SchemaNode, unknown>()
 
 /** Returns a default, read in the same way as if it was written in the file. */
-function defaultOf(part: SchemaNode): unknown {
+export function defaultOf(part: SchemaNode): unknown {
   if (!defaults.has(part)) {
     const document = new Document(part.default)
     const report = (_: number, message: string) => {

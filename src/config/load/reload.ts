@@ -3,6 +3,7 @@ import { prepareAddresses } from '../snapshot/edge.js'
 import { compileSnapshot, type Snapshot } from '../snapshot/snapshot.js'
 import { type ConfigText, namesLongFiles, readConfig, watchNamedFiles } from './config-files.js'
 import { changesBetween } from './diff.js'
+import { createExtensions, type Extensions } from './extension-instances.js'
 import { signatureOf, watchFile } from './watch.js'
 
 /** Status of the configuration, as `GET /config` shows it. */
@@ -59,6 +60,8 @@ export interface ConfigSource {
 export interface ConfigSourceOptions {
   readonly file: string
   readonly env: NodeJS.ProcessEnv
+  /** Instances of extensions. Default: of its own. */
+  readonly extensions?: Extensions
   /** Clock, in unix ms. */
   readonly now?: () => number
   /** Called after every reload, after the swap. */
@@ -90,9 +93,10 @@ export class InvalidConfig extends Error {
  */
 export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSource> {
   const { file, env, now = Date.now, onReload, pollMs = 1000, stableMs = 150 } = options
+  const { extensions = createExtensions({ runs: true }) } = options
   // Taken before the file is read, so that a change in between is detected.
   const known = await signatureOf(file)
-  const first = await readConfig(file, env)
+  const first = await readConfig(file, env, extensions)
   if (!first.ok) throw new InvalidConfig(first.messages)
 
   const started = first.config
@@ -102,7 +106,8 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   let served = started
   let heldBack = (_key: string) => false
   let source = first.source
-  let snapshot = compileSnapshot(first.config, now(), first.hashes)
+  let snapshot = compileSnapshot(first.config, now(), first.hashes, first.prepared.hooks)
+  first.prepared.commit()
   let lastError: ConfigStatus['lastError'] = null
   let changed: readonly string[] = []
   let ownWarnings = first.messages
@@ -125,7 +130,12 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     return outcome
   }
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
-    const next = await readConfig(file, env, await namesLongFiles(previous.config, source.included))
+    const next = await readConfig(
+      file,
+      env,
+      extensions,
+      await namesLongFiles(previous.config, source.included),
+    )
     // Done before anything takes effect. Requests use the lists in force meanwhile.
     if (next.ok && next.hashes.fingerprint !== previous.fingerprint) await prepareAddresses(next.config.edge)
     if (!next.ok) {
@@ -139,14 +149,17 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     ownWarnings = next.messages
     warnings = [...ownWarnings, ...waiting(next.config)]
     if (same) {
+      next.prepared.commit()
       source = next.source
       void named.watch(file, next.config, source.included)
       return { result: 'unchanged', messages: warnings }
     }
     try {
-      snapshot = compileSnapshot(next.config, now(), next.hashes)
+      snapshot = compileSnapshot(next.config, now(), next.hashes, next.prepared.hooks)
       source = next.source
+      next.prepared.commit()
     } catch (error) {
+      next.prepared.abandon()
       // The checks missed something. A running gateway must not go down because of it.
       const message = `cannot be compiled (${(error as Error).name}); please report this, with the file`
       lastError = { at: new Date(now()).toISOString(), messages: [`${file}:1:1: ${message}`] }
@@ -204,6 +217,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       watcher.close()
       named.close()
       await Promise.allSettled([running, queued])
+      extensions.close()
     },
   }
 }

@@ -26,12 +26,13 @@ export type ThreadAnswer =
       readonly errors: readonly ConfigError[]
       readonly warnings: readonly ConfigError[]
       readonly included: Included
+      readonly missing: readonly string[]
     }
 
 function answer({ text, ...options }: ThreadQuestion): ThreadAnswer {
   const loaded = loadConfig(text, options)
   const { warnings, included } = loaded
-  if (!loaded.ok) return { errors: loaded.errors, warnings, included }
+  if (!loaded.ok) return { errors: loaded.errors, warnings, included, missing: loaded.missing ?? [] }
   const { config } = loaded
   return { config, hashes: configHashes(config), bare: [...bareObjects(config)], warnings, included }
 }

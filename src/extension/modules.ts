@@ -1,0 +1,122 @@
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import * as nodeModule from 'node:module'
+import { pathToFileURL } from 'node:url'
+import type { Extension } from './define.js'
+
+/** Loads the modules of extensions, each once a process: an ES module cannot be unloaded. */
+
+export interface LoadedModule {
+  readonly file: string
+  readonly extension: Extension<unknown>
+  /** Hash of the file when it was loaded. */
+  readonly hash: string
+}
+
+/** Longest time that a module may take to load, in ms. */
+const PATIENCE_MS = 10_000
+
+const loaded = new Map<string, LoadedModule>()
+/** Reasons so far to ask Node for another URL than before: it remembers modules, and failures to load them, too. */
+let renewals = 0
+
+/** Returns the modules that this process has loaded. */
+export function loadedModules(): readonly LoadedModule[] {
+  return [...loaded.values()]
+}
+
+/**
+ * Loads a module, unless this process has done so already.
+ *
+ * @param file absolute path
+ * @throws Error whose message says what is wrong and what to do
+ */
+export async function loadModule(file: string): Promise<LoadedModule> {
+  const known = loaded.get(file)
+  if (known !== undefined) return known
+  if (file.endsWith('.ts') && !('typescript' in process.features && process.features.typescript)) {
+    throw new Error(
+      `Node.js ${process.versions.node} cannot load TypeScript; update it to 22.18 or later, or compile the module to .js`,
+    )
+  }
+  const hash = await hashOf(file)
+  if (hash === undefined) throw new Error('the file cannot be read; correct the path, or make it readable')
+  resolveToOurselves()
+  const url = pathToFileURL(file).href
+  let timer: NodeJS.Timeout | undefined
+  try {
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`not loaded within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS)
+    })
+    const imported = import(renewals === 0 ? url : `${url}?${renewals}`)
+    const { default: extension } = await Promise.race([imported, late])
+    if (typeof extension?.create !== 'function') {
+      throw new Error('it exports no extension; write export default defineExtension({ … })')
+    }
+    const module = { file, extension, hash }
+    loaded.set(file, module)
+    return module
+  } catch (error) {
+    renewals++
+    throw new Error(`cannot be loaded: ${describeError(error, url)}; correct the module`)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Forgets all modules, so that their present files are loaded next. The old ones stay in memory. */
+export function forgetModules(): void {
+  loaded.clear()
+  renewals++
+}
+
+/** Returns true if the file of a loaded module has changed since. */
+export async function isNewerOnDisk({ file, hash }: LoadedModule): Promise<boolean> {
+  const now = await hashOf(file)
+  return now !== undefined && now !== hash
+}
+
+async function hashOf(file: string): Promise<string | undefined> {
+  try {
+    return createHash('sha256')
+      .update(await readFile(file))
+      .digest('base64')
+  } catch {
+    return undefined
+  }
+}
+
+/** Describes an error of a module in one line, with the line of the module that threw it. */
+export function describeError(error: unknown, url: string): string {
+  const { message, stack = '' } = error instanceof Error ? error : new Error(String(error))
+  const at = stack.indexOf(url)
+  const line = at < 0 ? undefined : /^[^:\s]*:(\d+)/.exec(stack.slice(at + url.length))?.[1]
+  const text = message.split('\n', 1)[0]!
+  return line === undefined ? text : `${text} (line ${line})`
+}
+
+/** Address of `tidegate/extension` in this package. */
+const OURSELVES = new URL('./define.js', import.meta.url).href
+let resolves = false
+
+/**
+ * Makes `tidegate/extension` mean this package in all modules: they may lie where no `node_modules` has it, and a second copy
+ * would have another class `Reply`.
+ */
+function resolveToOurselves(): void {
+  if (resolves) return
+  resolves = true
+  type Next = (specifier: string, context: unknown) => unknown
+  const { registerHooks } = nodeModule as unknown as { registerHooks?: (hooks: object) => void }
+  const ours = { url: OURSELVES, shortCircuit: true }
+  if (registerHooks !== undefined) {
+    const resolve = (name: string, context: unknown, next: Next) =>
+      name === 'tidegate/extension' ? ours : next(name, context)
+    registerHooks({ resolve })
+    return
+  }
+  // Before Node.js 22.15 such hooks run in a thread of their own, which gets them as the text of a module.
+  const text = `export const resolve = (name, context, next) =>
+    name === 'tidegate/extension' ? ${JSON.stringify(ours)} : next(name, context)`
+  nodeModule.register(`data:text/javascript,${encodeURIComponent(text)}`)
+}
