@@ -185,6 +185,12 @@ export const ERRORS = {
     'The gateway cannot check the credential now. Try again after the time in Retry-After.',
     REDUCED_CAPACITY,
   ),
+  extension_failed: gateway(
+    503,
+    'Check failed',
+    'A check that this gateway makes for the request failed. Try again shortly.',
+    REDUCED_CAPACITY,
+  ),
   store_unavailable: gateway(
     503,
     'Quota cannot be checked',

@@ -19,8 +19,13 @@ const NOT_YOURS: ReadonlySet<string> = new Set(
   'connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade'.split(' '),
 )
 
+/** Marks replies of any copy of this module: an extension may have another than the gateway. */
+const REPLY = Symbol.for('tidegate.reply')
+
 /** Response that ends a request. Only `respond` makes it. */
 export class Reply {
+  /** @internal */
+  readonly [REPLY] = true
   readonly status: number
   /** Headers in the order of the response: name, value, … */
   readonly headers: readonly string[]
@@ -52,8 +57,7 @@ export function respond(
   body?: string | Uint8Array | Problem | object,
   headers: Fields = {},
 ): Reply {
-  if (!Number.isInteger(status) || status < 200 || status > 599)
-    throw new TypeError('respond: the status must be a whole number from 200 to 599')
+  checkStatus(status)
   const list = headerList(headers)
   const typed = list.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type')
   if (body === undefined && status >= 400 && !typed) return new Reply(status, list, undefined, {})
@@ -80,14 +84,40 @@ export function headerList(headers: Fields): string[] {
   const list: string[] = []
   for (const [name, value] of Object.entries(headers)) {
     if (value === null) continue
-    validateHeaderName(name)
-    if (NOT_YOURS.has(name.toLowerCase()))
-      throw new TypeError(`the header ${name} is written by the gateway alone`)
     for (const one of typeof value === 'string' ? [value] : value) {
-      validateHeaderValue(name, one)
-      if (typeof one !== 'string') throw new TypeError(`the header ${name} must be text`)
+      checkHeader(name, one)
       list.push(name, one)
     }
   }
   return list
+}
+
+/**
+ * Returns a reply that a hook made, with everything in it checked again: another copy of this module may have made it.
+ *
+ * @throws TypeError on anything else
+ */
+export function replyFrom(value: unknown): Reply {
+  if (typeof value !== 'object' || value === null || (value as Reply)[REPLY] !== true)
+    throw new TypeError('only respond() makes a response')
+  const { status, headers, body, problem } = value as Reply
+  checkStatus(status)
+  const list = [...headers]
+  for (let i = 0; i < list.length; i += 2) checkHeader(list[i]!, list[i + 1]!)
+  if (body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array))
+    throw new TypeError('the body of a response must be text or bytes')
+  return new Reply(status, list, body, problem)
+}
+
+function checkStatus(status: number): void {
+  if (!Number.isInteger(status) || status < 200 || status > 599)
+    throw new TypeError('respond: the status must be a whole number from 200 to 599')
+}
+
+function checkHeader(name: string, value: string): void {
+  validateHeaderName(name)
+  if (NOT_YOURS.has(name.toLowerCase()))
+    throw new TypeError(`the header ${name} is written by the gateway alone`)
+  validateHeaderValue(name, value)
+  if (typeof value !== 'string') throw new TypeError(`the header ${name} must be text`)
 }

@@ -17,6 +17,7 @@ import { type AutoBanDeps, autoBan } from './edge/auto-ban.js'
 import { type ApplicationCaller, Exchange } from './exchange/exchange.js'
 import { readHeaders } from './exchange/headers.js'
 import { securedOf } from './exchange/tls-info.js'
+import { createHookRunner, endHooks, type HookRunnerDeps } from './extensions/runner.js'
 import { type ForwardDeps, forward } from './forward/forward.js'
 import { createMirror, type MirrorDeps } from './forward/mirror.js'
 import { identifyByApplication } from './identify/application.js'
@@ -32,6 +33,7 @@ import { authorize } from './stages/authorize.js'
 import { type IdentifyDeps, identifyConsumer } from './stages/consumer.js'
 import { answerAsterisk, respondDirectly } from './stages/direct-response.js'
 import { bannedBy, checkEdge, denyBanned, type EdgeDeps } from './stages/edge.js'
+import { createHookStages } from './stages/extensions.js'
 import { resolveLimits } from './stages/limits.js'
 import { type QuotaDeps, takeQuota } from './stages/quota.js'
 import { type RecordDeps, record } from './stages/record.js'
@@ -44,7 +46,7 @@ import { createSessionRevocation, onRevocation } from './websocket/session-revoc
 import { createUpgrades } from './websocket/upgrades.js'
 
 /** Parts that the gateway gets from outside: those of its stages, and those that several stages share. */
-export type GatewayDeps = IdentifyDeps &
+export type GatewayDeps = Omit<IdentifyDeps, 'runHooks'> &
   AdmitDeps &
   RecordDeps &
   Pick<AcceptDeps, 'snapshot' | 'tracing'> &
@@ -59,7 +61,8 @@ export type GatewayDeps = IdentifyDeps &
     readonly keyring?: Pick<Keyring, 'goodUntil' | 'onChange'> | undefined
     readonly metrics: EdgeDeps['metrics'] &
       QuotaDeps['metrics'] &
-      MirrorDeps['metrics'] & {
+      MirrorDeps['metrics'] &
+      HookRunnerDeps['metrics'] & {
         /** Counts an exchange that ended because something threw. */
         internalError(): void
       }
@@ -86,43 +89,56 @@ export type GatewayDeps = IdentifyDeps &
  * Returns the stages of a request, in order. Each writes what it finds into the exchange, or refuses. A request that passes
  * all of them is forwarded; `record` sees every outcome.
  */
-function stagesOf(edge: EdgeStage, behind: readonly Stage[]): readonly Stage[] {
-  return [edge, answerAsterisk, matchRoute, respondDirectly, ...behind]
+function stagesOf(edge: EdgeStage, { free, charged }: StagesBehind): readonly Stage[] {
+  return [edge, answerAsterisk, matchRoute, respondDirectly, ...free, ...charged]
 }
 
 /**
  * Returns the stages of an upgrade. Anything that is not a handshake for the route is refused before it is charged. A place
  * for the tunnel is reserved before the quota is taken.
  */
-function handshakeStagesOf(edge: EdgeStage, shares: Shares, behind: readonly Stage[]): readonly Stage[] {
-  return [edge, matchRoute, checkHandshake, ...behind.slice(0, -1), takeTunnel(shares), ...behind.slice(-1)]
+function handshakeStagesOf(
+  edge: EdgeStage,
+  shares: Shares,
+  { free, charged }: StagesBehind,
+): readonly Stage[] {
+  return [edge, matchRoute, checkHandshake, ...free, takeTunnel(shares), ...charged]
 }
 
 /**
  * Returns the stages that requests and upgrades share, once their route is known and the gateway does not answer itself.
  * Both must use the same instances: a nonce that one has seen must not be accepted by the other.
  */
-function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage[] {
+function stagesBehind(deps: GatewayDeps, charges: Charges): StagesBehind {
   const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
-  const byCredential = identifyConsumer(deps)
+  const runHooks = createHookRunner(deps)
+  const hooks = createHookStages(runHooks)
+  const byCredential = identifyConsumer({ ...deps, runHooks })
   const identify = deps.mounted === true ? applicationFirst(byCredential, deps.log) : byCredential
-  return [
-    bans === undefined ? identify : stillLetIn(identify, bans, metrics),
-    authorize,
-    noteSeen(deps.seen),
-    resolveTier(assignments, tierSources),
-    chooseService(),
-    resolveLimits(amounts),
-    admit(deps),
-    takeQuota({ limiter, charges, metrics }),
-  ]
+  return {
+    free: [
+      bans === undefined ? identify : stillLetIn(identify, bans, metrics),
+      authorize,
+      noteSeen(deps.seen),
+      resolveTier(assignments, tierSources),
+      hooks.onRequest,
+      chooseService(),
+      resolveLimits(amounts),
+      admit(deps),
+    ],
+    charged: [hooks.cost, takeQuota({ limiter, charges, metrics, runHooks }), hooks.onUpstreamRequest],
+  }
+}
+
+interface StagesBehind {
+  /** The stages in which nothing is charged. */
+  readonly free: readonly Stage[]
+  /** The rest. */
+  readonly charged: readonly Stage[]
 }
 
 /** Takes the application's word for who is calling, if it has one. */
-function applicationFirst(
-  identify: Stage<Refusal | undefined>,
-  log: GatewayDeps['log'],
-): Stage<Refusal | undefined> {
+function applicationFirst(identify: Stage, log: GatewayDeps['log']): Stage {
   const warn = throttledWarning(log)
   const unknownTier = (tier: string) =>
     warn({ tier }, 'the application names a tier that the configuration does not have: it counts as none')
@@ -144,14 +160,10 @@ function noteSeen(seen: GatewayDeps['seen']): Stage<undefined> {
  * Checks for a ban again after a credential that took time to check: a caller that was banned meanwhile must not learn that
  * it was good.
  */
-function stillLetIn(
-  identify: Stage<Refusal | undefined>,
-  bans: Bans,
-  metrics: GatewayDeps['metrics'],
-): Stage<Refusal | undefined> {
+function stillLetIn(identify: Stage, bans: Bans, metrics: GatewayDeps['metrics']): Stage {
   return (x, later) => {
     const found = identify(x, later)
-    return found instanceof Promise ? found.then((refusal) => refusal ?? denyBanned(x, bans, metrics)) : found
+    return found instanceof Promise ? found.then((outcome) => outcome ?? denyBanned(x, bans, metrics)) : found
   }
 }
 
@@ -188,7 +200,7 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
     stay: createSessionRevocation({ ...deps, banOf }),
   })
   onRevocation(deps, upgrades.turnAway)
-  const endings = [charges.settle, leaveGuard, leaveTunnel, record(deps)]
+  const endings = [charges.settle, endHooks, leaveGuard, leaveTunnel, record(deps)]
   const way: Lifecycle = {
     stages: stagesOf(edge, behind),
     send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),

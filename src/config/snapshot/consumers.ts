@@ -41,8 +41,8 @@ type Compiled =
       readonly kind: 'extension'
       /** Name of the extension. */
       readonly extension: string
-      /** Its hook; undefined where only the configuration is looked at. */
-      readonly identify: BoundHook | undefined
+      /** Its hook; none where only the configuration is looked at. */
+      readonly hooks: readonly BoundHook[]
     }
   | { readonly kind: 'ip' }
 
@@ -81,7 +81,11 @@ export function compileConsumers(
     }
     if ('extension' in source) {
       const { name, hooks } = extensions.get(source.extension)!
-      return { kind: 'extension', extension: name, identify: hooks.identify }
+      return {
+        kind: 'extension',
+        extension: name,
+        hooks: hooks.identify === undefined ? [] : [hooks.identify],
+      }
     }
     if ('ip' in source) return { kind: 'ip' }
     if ('client_certificate' in source)

@@ -10,6 +10,7 @@ import type { Holding } from '../../shares.js'
 import type { TraceContext } from '../../telemetry/record/trace-context.js'
 import type { Guard, Pass } from '../../upstream/guard/guard.js'
 import type { RequestHeaders } from './headers.js'
+import type { HookState } from './hook-state.js'
 import type { Secured } from './tls-info.js'
 
 /**
@@ -95,6 +96,9 @@ export class Exchange {
   bytesOut = 0
   /** Total cost that the upstream reported. */
   toldCost: number | undefined
+
+  /** State of the hooks of extensions; undefined before the first one runs. */
+  hooks: HookState | undefined
 
   // record
   status = 0

@@ -12,6 +12,8 @@ const NONE: readonly string[] = []
 export type RequestHeaders = Readonly<HeadersRead>
 
 class HeadersRead {
+  /** All headers as the client sent them: name, value, … Nothing in it is trusted. */
+  sent = NONE
   /** End-to-end headers for the upstream as a flat name, value list, without those that the gateway sets itself. */
   forward = NONE
   host: string | undefined
@@ -79,6 +81,7 @@ export function readHeaders(
   if (raw.length > snapshot.config.server.max_headers * 2) return { code: 'headers_too_large' }
   const table = fieldTable(snapshot)
   const read = new HeadersRead()
+  read.sent = raw
   const forward: string[] = []
   read.forward = forward
   let identity: string[] | undefined

@@ -20,10 +20,10 @@ export function requestCost(x: Exchange, { cost, costFrom }: RouteCost): number 
 
 /**
  * Returns what a request takes from each limit of its route: the cost of the most expensive route that its path could
- * be read as.
+ * be read as, or the highest that a hook has returned.
  */
 export function costOf(x: Exchange, route: RouteCost): number {
-  let cost = requestCost(x, route)
+  let cost = Math.max(requestCost(x, route), x.hooks?.cost ?? 0)
   for (const other of x.alsoRead ?? NONE) cost = Math.max(cost, requestCost(x, other))
   return cost
 }

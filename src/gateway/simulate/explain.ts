@@ -27,11 +27,14 @@ import type { GuardState } from '../../upstream/guard/guard.js'
 import type { UpstreamState } from '../../upstream/pool/state.js'
 import { Exchange } from '../exchange/exchange.js'
 import { identityHeader, NO_HEADERS, readHeaders } from '../exchange/headers.js'
+import { createHookRunner } from '../extensions/runner.js'
 import { costOf } from '../quota/cost.js'
+import { outcomeOf, type Stage } from '../request-lifecycle.js'
 import { authorize } from '../stages/authorize.js'
 import { identifyConsumer } from '../stages/consumer.js'
 import { respondDirectly } from '../stages/direct-response.js'
 import { checkEdge } from '../stages/edge.js'
+import { createHookStages } from '../stages/extensions.js'
 import { resolveLimits } from '../stages/limits.js'
 import { levelsOf } from '../stages/quota.js'
 import { matchRoute } from '../stages/route.js'
@@ -63,7 +66,7 @@ const MOST_FITS = 5
 const MOST_NEAR = 3
 const KEYS_PATIENCE_MS = 3000
 
-const QUIET = { edgeDenied() {} }
+const QUIET = { edgeDenied() {}, extensionFailed() {}, warn() {} }
 
 interface Outcome {
   readonly status: number
@@ -78,15 +81,18 @@ interface Outcome {
 export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) => Promise<Explained> {
   const { snapshot: current, store, tokens, tierSources, nonces, guards, upstreams } = deps
   const keyring = createKeyring({ store: () => store().keys })
+  const runHooks = createHookRunner({ metrics: QUIET, log: QUIET, looksOnly: true })
+  const hooks = createHookStages(runHooks)
 
   async function run(x: Exchange): Promise<Outcome | undefined> {
     const { assignments, amounts, bans } = store()
-    const stages = [
+    const stages: readonly Stage[] = [
       checkEdge({ metrics: QUIET, bans, looksOnly: true }),
       matchRoute,
       respondDirectly,
       // The key does not count as used, and the nonce stays valid for the real request.
       identifyConsumer({
+        runHooks,
         tokens,
         keyring: { ...keyring, used() {} },
         nonces: {
@@ -95,15 +101,21 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
       }),
       authorize,
       resolveTier(assignments, tierSources),
+      hooks.onRequest,
       chooseService(() => 0),
       resolveLimits(amounts),
+      hooks.cost,
     ]
+    return endOf(x, stages)
+  }
+
+  async function endOf(x: Exchange, stages: readonly Stage[]): Promise<Outcome | undefined> {
     for (const stage of stages) {
-      const ended = await stage(x)
+      const ended = await outcomeOf(stage, x)
       if (ended !== undefined)
         return 'code' in ended
           ? refusal(ended)
-          : { status: ended.status, error: undefined, detail: undefined }
+          : { status: ended.status, error: undefined, detail: ended.cause }
     }
     return undefined
   }

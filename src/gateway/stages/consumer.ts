@@ -4,14 +4,17 @@ import type { Tokens } from '../../credentials/tokens.js'
 import type { Refusal } from '../../errors.js'
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
+import type { HookRunner } from '../extensions/runner.js'
 import { identifyByApiKey } from '../identify/api-key.js'
 import { identifyByCertificate } from '../identify/certificate.js'
+import { identifyByExtension } from '../identify/extension.js'
 import { identifyByHeader } from '../identify/header.js'
 import type { Identified } from '../identify/identify.js'
 import { identifyByIp } from '../identify/ip.js'
 import { identifyByJwt } from '../identify/jwt.js'
 import { missingCredential } from '../identify/missing-credential.js'
 import { identifyBySignature } from '../identify/signature.js'
+import type { StageOutcome } from '../request-lifecycle.js'
 
 /** Dependencies for credentials that the snapshot alone cannot check. */
 export interface IdentifyDeps {
@@ -20,6 +23,7 @@ export interface IdentifyDeps {
   readonly keyring?: Pick<Keyring, 'find' | 'isWhole' | 'used'> | undefined
   /** Left out: only nonces that this stage has seen itself are known. */
   readonly nonces?: Pick<SeenNonces, 'isNew'> | undefined
+  readonly runHooks: HookRunner
 }
 
 /**
@@ -29,19 +33,33 @@ export interface IdentifyDeps {
  */
 export function identifyConsumer(means: IdentifyDeps) {
   const { nonces = createSeenNonces() } = means
-  return function identifyConsumer(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
-    const sources = x.route?.auth?.sources ?? x.snapshot.consumers
-    for (const source of sources) {
-      const identified = identifyBy(x, source, means, nonces)
-      if (identified !== 'absent') return identified
+
+  function tryFrom(
+    x: Exchange,
+    sources: readonly ConsumerSource[],
+    first: number,
+  ): StageOutcome | Promise<StageOutcome> {
+    for (let i = first; i < sources.length; i++) {
+      const source = sources[i]!
+      if (source.kind === 'extension') {
+        const identified = identifyByExtension(x, source, means.runHooks)
+        if (identified instanceof Promise)
+          return identified.then((late) => (late === 'absent' ? tryFrom(x, sources, i + 1) : late))
+        if (identified !== 'absent') return identified
+      } else {
+        const identified = identifyBy(x, source, means, nonces)
+        if (identified !== 'absent') return identified
+      }
     }
     return missingCredential(sources)
   }
+
+  return (x: Exchange) => tryFrom(x, x.route?.auth?.sources ?? x.snapshot.consumers, 0)
 }
 
 function identifyBy(
   x: Exchange,
-  source: ConsumerSource,
+  source: Exclude<ConsumerSource, { kind: 'extension' }>,
   { tokens, keyring }: IdentifyDeps,
   nonces: Pick<SeenNonces, 'isNew'>,
 ): Identified | Promise<Refusal | undefined> {
@@ -56,8 +74,6 @@ function identifyBy(
       return identifyBySignature(x, source, nonces)
     case 'jwt':
       return identifyByJwt(x, source, tokens)
-    case 'extension':
-      return 'absent'
     case 'ip':
       return identifyByIp(x)
   }

@@ -6,23 +6,26 @@ import { addressKey } from '../../net/address-key.js'
 import type { RequestRecord } from '../../telemetry/record/record.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { beginLimit } from '../exchange/trace.js'
+import { changeDenial } from '../extensions/on-denied.js'
+import type { HookRunner } from '../extensions/runner.js'
 import type { Charges } from '../quota/charges.js'
 import { costOf } from '../quota/cost.js'
 import { denial } from '../quota/denial.js'
-import { claimsQuota } from '../quota/headers.js'
+import { claimsQuota, waitSeconds } from '../quota/headers.js'
 import { type Later, WAITING } from '../request-lifecycle.js'
 
 export interface QuotaDeps {
   readonly limiter: Pick<Limiter, 'decide'>
   readonly charges: Pick<Charges, 'hold'>
   readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
+  readonly runHooks: HookRunner
 }
 
 /**
  * Creates the stage that takes the request's cost from each of its limits, or refuses the request. It waits for the
  * store, at most `store.timeout`.
  */
-export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
+export function takeQuota({ limiter, charges, metrics, runHooks }: QuotaDeps) {
   function hold(
     x: Exchange,
     policy: Policy,
@@ -60,6 +63,30 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     if (decision !== undefined) decided(decision)
   }
 
+  /** Makes the refusal, which the route's hooks may change. */
+  function denied(
+    x: Exchange,
+    policy: Policy,
+    decision: Decision,
+    cost: number,
+    later: Later<Refusal | undefined>,
+  ): Refusal | typeof WAITING {
+    const refusal = denial(x, policy, decision, cost)
+    const hooks = x.route!.hooks?.onDenied
+    if (hooks === undefined || x.over || refusal.code !== 'quota_exceeded') return refusal
+    const { binding, remaining, retryMs } = decision
+    const limit = policy.limits[binding]!
+    const retryAfter = retryMs < 0 ? undefined : waitSeconds(limit, decision)
+    return changeDenial(
+      runHooks,
+      x,
+      hooks,
+      refusal,
+      { limit: limit.name, retryAfter, remaining, cost },
+      later,
+    )
+  }
+
   return function takeQuota(
     x: Exchange,
     later: Later<Refusal | undefined>,
@@ -68,17 +95,17 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     const { policy } = x
     if (policy === undefined) return undefined
     let { cost } = route
-    if (route.costFrom !== undefined || x.alsoRead !== undefined) {
+    if (route.costFrom !== undefined || x.alsoRead !== undefined || x.hooks !== undefined) {
       cost = costOf(x, route)
       x.cost = cost
     }
     const levels = x.identifiedBy === 'ip' || needsLevels(policy) ? levelsOf(x) : undefined
     const before = performance.now()
     beginLimit(x, before)
-    const settle = (decision: Decision): Refusal | undefined => {
+    const settle = (decision: Decision): Refusal | undefined | typeof WAITING => {
       x.limitMs = performance.now() - before
       x.decision = decision
-      if (!decision.allowed) return denial(x, policy, decision, cost)
+      if (!decision.allowed) return denied(x, policy, decision, cost, later)
       hold(x, policy, cost, levels, decision)
       return undefined
     }
@@ -94,14 +121,14 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
       // Unlike a denial, a decision that allows does not say by itself how the limits stood.
       shows: x.sampled,
       decided(late) {
-        let refusal: Refusal | undefined
+        let refusal: Refusal | undefined | typeof WAITING
         try {
           refusal = settle(late)
         } catch (error) {
           later.broken(error)
           return
         }
-        later.proceed(refusal)
+        if (refusal !== WAITING) later.proceed(refusal)
       },
     })
     return decision === undefined ? WAITING : settle(decision)

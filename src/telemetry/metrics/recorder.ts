@@ -110,6 +110,8 @@ export interface Recorder {
   shed(r: RequestRecord, reason: ShedReason): void
   /** Counts an exception in the handling of one request. */
   internalError(): void
+  /** Counts a hook of an extension that failed. */
+  extensionFailed(extension: string, hook: string): void
   /** Counts a request that is denied at the edge. */
   edgeDenied(reason: EdgeReason): void
 }
@@ -266,6 +268,8 @@ export function createRecorder(families: Families): Recorder {
     candidate: countCandidate,
     shed,
     mirrored: (service, result) => families.mirrored.add(families.mirrored.cell(service, result), 1),
+    extensionFailed: (extension, hook) =>
+      families.extensionErrors.add(families.extensionErrors.cell(extension, hook), 1),
     internalError: () => families.internalErrors.add(thrown, 1),
     edgeDenied: (reason) => families.edgeDenied.add(denied.get(reason)!, 1),
   }

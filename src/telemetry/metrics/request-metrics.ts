@@ -88,6 +88,11 @@ export const REQUEST_METRICS = {
     help: 'Requests that the gateway answered itself or could not complete, by error code.',
     labels: ['code'],
   }),
+  extensionErrors: counter('tidegate.extension.errors', 'tidegate_extension_errors_total', {
+    unit: '{error}',
+    help: 'Hooks of extensions that threw, took too long or returned a wrong value, by extension and hook.',
+    labels: ['extension', 'hook'],
+  }),
   internalErrors: counter('tidegate.internal_errors', 'tidegate_internal_errors_total', {
     unit: '{error}',
     help: 'Exceptions in the handling of a request. Each ended that request and nothing else.',

@@ -25,8 +25,18 @@ export interface Recording {
   limitAt: number
   /** gRPC status number that the client gets when the gateway refuses the request. */
   grpcStatus: number | undefined
+  /** Hooks of extensions, in the order in which they ended. */
+  readonly hooks: RecordedHook[]
   /** All attempts to send the request to an upstream, in order. */
   readonly calls: Call[]
+}
+
+/** One hook of an extension. */
+export interface RecordedHook {
+  readonly extension: string
+  readonly hook: string
+  readonly began: number
+  readonly ended: number
 }
 
 /** One attempt to get a response from an upstream. */

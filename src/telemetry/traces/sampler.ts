@@ -120,6 +120,7 @@ export function createSampler(
           started: request.started,
           limitAt: 0,
           grpcStatus: undefined,
+          hooks: [],
           calls: [],
         },
       }

@@ -4,6 +4,7 @@ import { upstreamHeaders } from '../../../src/gateway/forward/upstream-request.j
 import { identifyConsumer } from '../../../src/gateway/stages/consumer.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { snapshotOf } from '../../support/gateway/gateway.js'
+import { noHooks } from '../../support/gateway/hooks.js'
 
 const REQUEST = { httpVersionMajor: 1, httpVersionMinor: 1 } as IncomingMessage
 
@@ -18,6 +19,7 @@ routes: [{ path: /*, service: api }]
   const x = exchangeFor(snapshot, { headers: ['x-user-id', 'alice'] })
   const identify = identifyConsumer({
     tokens: { verify: () => t.fail('no token'), unknownTier() {} } as never,
+    runHooks: noHooks,
   })
   t.equal(identify(x), undefined)
   x.route = snapshot.routes[0]

@@ -9,6 +9,7 @@ import { createMemoryMap, type ReplicatedMap } from '../../../src/fleet/replicat
 import { identifyConsumer } from '../../../src/gateway/stages/consumer.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { snapshotOf } from '../../support/gateway/gateway.js'
+import { noHooks } from '../../support/gateway/hooks.js'
 
 const START = 1_760_000_000_000
 const HOUR = 3_600_000
@@ -33,7 +34,7 @@ function open() {
   const lastUsed = createMemoryLastUsed(100)
   const store = createKeyStore(() => confirmed, lastUsed)
   const keyring = createKeyring({ store: () => store, now: () => clock.now })
-  const stage = identifyConsumer({ tokens, keyring })
+  const stage = identifyConsumer({ tokens, keyring, runHooks: noHooks })
   return {
     clock,
     keyring,
@@ -116,7 +117,11 @@ t.test('a key that is not in memory is looked up, and nothing else is', async (t
     looked.push(digest)
     return answer
   }
-  const stage = identifyConsumer({ tokens, keyring: { find, isWhole: () => false, used() {} } })
+  const stage = identifyConsumer({
+    tokens,
+    runHooks: noHooks,
+    keyring: { find, isWhole: () => false, used() {} },
+  })
   const identify = async (key: string) => {
     const x = exchangeFor(snapshot, { headers: ['x-api-key', key] })
     return { refusal: await stage(x), x }

@@ -10,6 +10,7 @@ import { readHeaders } from '../../../src/gateway/exchange/headers.js'
 import { identifyConsumer } from '../../../src/gateway/stages/consumer.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { snapshotOf } from '../../support/gateway/gateway.js'
+import { noHooks } from '../../support/gateway/hooks.js'
 
 function withConsumers(consumers: string, more = ''): Snapshot {
   return snapshotOf(`
@@ -32,7 +33,10 @@ const KEYS = `  - api_key:
 const HEADER = '  - header: { name: x-user-id, from: anyone }'
 const IP = '  - ip: {}'
 
-const identifies = identifyConsumer({ tokens: createTokens({ log: { info() {}, warn() {} } }) })
+const identifies = identifyConsumer({
+  tokens: createTokens({ log: { info() {}, warn() {} } }),
+  runHooks: noHooks,
+})
 
 /** A source that knows all of these at once. */
 function identify(snapshot: Snapshot, headers: readonly string[], peer?: string) {

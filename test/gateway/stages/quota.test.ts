@@ -14,6 +14,7 @@ import { createRedisLimiter } from '../../../src/limiter/redis/redis.js'
 import { reportedLimits } from '../../../src/telemetry/decisions/decision-data.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
 import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway/gateway.js'
+import { noHooks } from '../../support/gateway/hooks.js'
 import { decidingBy } from '../../support/gateway/limiter.js'
 import { exampleDecision } from '../../support/gateway/snapshot.js'
 import { startRedis } from '../../support/redis/redis.js'
@@ -63,6 +64,7 @@ function takeQuota(limiter: Pick<Limiter, 'take'>) {
   return outcomesOf(
     takeQuotaWith({
       limiter: { decide: decidingBy(limiter.take) },
+      runHooks: noHooks,
       charges: { hold() {} },
       metrics: { candidate() {} },
     }),
@@ -357,6 +359,7 @@ routes: [{ path: /*, service: a }]
     outcomesOf(
       takeQuotaWith({
         limiter: { decide: decidingBy(limiter.take) },
+        runHooks: noHooks,
         charges: { hold() {} },
         metrics,
       }),
@@ -484,6 +487,7 @@ routes: [{ path: /*, service: a, cost: 2 }]
     const stage = outcomesOf(
       takeQuotaWith({
         limiter,
+        runHooks: noHooks,
         charges: { hold() {} },
         metrics: { candidate() {} },
       }),

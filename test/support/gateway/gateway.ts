@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
+import type { InstanceHooks } from '../../../src/config/snapshot/extensions.js'
 import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
 import { createTokens } from '../../../src/credentials/tokens.js'
 import { ASSIGNMENTS, createAssignments } from '../../../src/fleet/assignments.js'
@@ -29,10 +30,14 @@ export function createClock(): Clock {
 }
 
 /** Throws the errors of the file as `tidegate check` prints them. */
-export function snapshotOf(yaml: string, env: NodeJS.ProcessEnv = {}): Snapshot {
+export function snapshotOf(
+  yaml: string,
+  env: NodeJS.ProcessEnv = {},
+  extensions?: ReadonlyMap<string, InstanceHooks>,
+): Snapshot {
   const result = loadConfig(yaml, { file: 'test.yaml', env })
   if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
-  return compileSnapshot(result.config, Date.now())
+  return compileSnapshot(result.config, Date.now(), undefined, extensions)
 }
 
 /** Tier assignments of one process, empty at first. */
@@ -68,6 +73,8 @@ export interface TestGateway {
   readonly shed: [tier: string, reason: ShedReason][]
   /** Requests that were denied at the edge. */
   readonly edgeDenied: EdgeReason[]
+  /** Extension and hook of each failure. */
+  readonly extensionErrors: [extension: string, hook: string][]
   readonly guards: Guards
   /** Returns how many exceptions were counted. */
   internalErrors(): number
@@ -83,14 +90,21 @@ export interface TestGateway {
 }
 
 /** Parts in place of the usual ones. */
-export type Overrides = Partial<Omit<GatewayDeps, 'limiter'> & { readonly limiter: Partial<Limiter> }>
+export type Overrides = Partial<
+  Omit<GatewayDeps, 'limiter'> & {
+    readonly limiter: Partial<Limiter>
+    /** Hooks of the extensions in the configuration. */
+    readonly extensions: ReadonlyMap<string, InstanceHooks>
+  }
+>
 
 /**
  * Starts a gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log. Everything is
  * closed when the test ends.
  */
 export async function startGateway(t: Test, yaml: string, overrides: Overrides = {}): Promise<TestGateway> {
-  let current = snapshotOf(withPaths(yaml))
+  const { extensions } = overrides
+  let current = snapshotOf(withPaths(yaml), {}, extensions)
   let draining = false
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
@@ -106,6 +120,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const mirrored: TestGateway['mirrored'] = []
   const shed: TestGateway['shed'] = []
   const edgeDenied: EdgeReason[] = []
+  const extensionErrors: TestGateway['extensionErrors'] = []
   const guards = createGuards()
   let internalErrors = 0
   const logged: TestGateway['logged'] = []
@@ -131,6 +146,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
       mirrored: (service, result) => void mirrored.push([service, result]),
       shed: (r, reason) => void shed.push([r.snapshot.tiers[r.tier]!, reason]),
       edgeDenied: (reason) => void edgeDenied.push(reason),
+      extensionFailed: (...failed) => void extensionErrors.push(failed),
     },
     top: { record() {} },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
@@ -172,12 +188,13 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     mirrored,
     shed,
     edgeDenied,
+    extensionErrors,
     guards,
     internalErrors: () => internalErrors,
     logged,
     snapshot: () => current,
     use(next) {
-      current = snapshotOf(withPaths(next))
+      current = snapshotOf(withPaths(next), {}, extensions)
       upstreams.retain(current)
     },
     drain(on) {

@@ -1,0 +1,34 @@
+import type { ExtensionRequest } from '../../extension/define.js'
+
+/** State of the hooks of one request. Made for the first hook that runs. */
+export interface HookState {
+  /** Request as hooks see it. */
+  readonly request: ExtensionRequest
+  /** What each hook did, for people: extension, hook, effect, … */
+  readonly notes: string[]
+  /** Highest cost that a hook returned; 0: none did. */
+  cost: number
+  /** Changes to the header for the upstream. */
+  upstream: FieldChange | undefined
+  /** Hook that the request waits for. */
+  waiting: { leave(): void } | undefined
+  /** Made when a hook reads `request.signal`. */
+  aborter: AbortController | undefined
+}
+
+/** Change to the header of a message. */
+export interface FieldChange {
+  /** Lower-case names of the headers to remove first. */
+  readonly drop: ReadonlySet<string>
+  /** Headers to add: name, value, … */
+  readonly put: readonly string[]
+}
+
+/** Returns the header as it is with a change. */
+export function withChange(fields: readonly string[], { drop, put }: FieldChange): string[] {
+  const out: string[] = []
+  for (let i = 0; i < fields.length; i += 2)
+    if (!drop.has(fields[i]!.toLowerCase())) out.push(fields[i]!, fields[i + 1]!)
+  out.push(...put)
+  return out
+}
