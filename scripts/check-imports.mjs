@@ -44,7 +44,7 @@ const ROOMS = {
  */
 const PARTS_OF = {
   config: ['values', 'schema', 'snapshot', 'check', 'load'],
-  limiter: ['algorithms', '.', 'redis', 'open-limiter.ts', 'embed.ts'],
+  limiter: ['algorithms', '.', 'redis', 'open-limiter.ts'],
   upstream: ['.', 'guard', 'http1', 'http2', 'pool'],
   telemetry: ['record', 'logs', 'metrics', 'export', 'traces', 'decisions', 'top', '.'],
   gateway: [

@@ -1,5 +1,6 @@
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { Policy } from '../../config/snapshot/policy.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
 import { prepareRefusal, type Refusal } from '../../errors.js'
 import type { Decision } from '../../limiter/limiter.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -59,7 +60,7 @@ export function denial(x: Exchange, policy: Policy, decision: Decision, cost: nu
   ) {
     return known.refusal
   }
-  const plain = makeDenial(x, policy, decision, cost, seconds)
+  const plain = makeDenial(x.route!.quotaOf, x.snapshot.tiers[x.tier]!, policy, decision, cost)
   const refusal = { ...plain, prepared: prepareRefusal(plain) }
   const { tier } = x
   latest[slot] = {
@@ -77,17 +78,24 @@ export function denial(x: Exchange, policy: Policy, decision: Decision, cost: nu
   return refusal
 }
 
-function makeDenial(x: Exchange, policy: Policy, decision: Decision, cost: number, seconds: number): Refusal {
+/** Makes the refusal for a denied request of a tier. */
+export function makeDenial(
+  service: Service,
+  tier: string,
+  policy: Policy,
+  decision: Decision,
+  cost: number,
+): Refusal {
   const limit = policy.limits[decision.binding]!
   const headers: string[] = []
   pushQuotaHeaders(headers, policy, decision)
-  pushDecidedBy(headers, x.route!.quotaOf, decision)
-  const tier = x.snapshot.tiers[x.tier]!
-  const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit, tier, x.route!.quotaOf.name)}`
+  pushDecidedBy(headers, service, decision)
+  const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit, tier, service.name)}`
   let detail: string
   if (decision.retryMs < 0) {
     detail = `${quota} never allows a request of cost ${cost}; ask for a higher tier.`
   } else {
+    const seconds = waitSeconds(limit, decision)
     headers.push('Retry-After', String(seconds))
     const when = limit.algorithm === 'concurrency' ? 'when one of them has ended' : `in ${seconds} s`
     detail = `${quota} is used up; try again ${when}.`

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
 
-for (const entry of ['main', 'limiter/embed', 'cli/run-cli']) {
+for (const entry of ['main', 'embed/limiter', 'cli/run-cli']) {
   t.test(`string methods stay fast after an import of ${entry}`, async (t) => {
     const url = new URL(`../../../dist/${entry}.js`, import.meta.url)
     const script = `await import('${url}'); console.log(%HasFastProperties(String.prototype))`

@@ -1,6 +1,7 @@
 import type { Algorithm } from '../config/schema/algorithms.js'
-import type { Level } from '../config/snapshot/limit.js'
+import type { Level, Limit } from '../config/snapshot/limit.js'
 import { suggest } from '../config/values/nearest-name.js'
+import type { Decision } from '../limiter/limiter.js'
 import type { Log } from '../log-throttle.js'
 
 /** Settings of the embedded limiter, in the words of the configuration file (docs/config.md). */
@@ -71,6 +72,8 @@ export interface LimiterSettings {
    * Default: `api`.
    */
   readonly service?: string | undefined
+  /** True for `block`, whose blocks all processes with the same store and service hold. Default: false. */
+  readonly blocks?: boolean | undefined
   /** Log for losing and regaining the store, at most one line a second. Default: no log. */
   readonly log?: Log | undefined
 }
@@ -93,7 +96,25 @@ export interface Asked extends AskedLevels {
   readonly cost?: number | undefined
 }
 
-export const SETTINGS = ['limits', 'store', 'on_failure', 'service', 'log'] as const
+/** Decision, with functions to settle it later. */
+export interface Taken extends Decision {
+  readonly cost: number
+  /** Unix ms until which `block` keeps the consumer out; undefined if it does not. */
+  readonly blockedUntil: number | undefined
+  /** Binding limit; undefined on a tier without limits. */
+  readonly limit: Limit | undefined
+  /**
+   * Gives back the slots of `concurrency` limits. Call it when the response is closed.
+   *
+   * @param quota integer to charge in addition, or below 0 to give back. Default: 0.
+   * @throws RangeError on a quota that is not an integer
+   */
+  done(quota?: number): Promise<void>
+  /** Holds the slots for another `lease`, for work that takes longer than one. */
+  renew(): Promise<void>
+}
+
+export const SETTINGS = ['limits', 'store', 'on_failure', 'service', 'blocks', 'log'] as const
 export const LEVELS = ['ip', 'tenant', 'route', 'byAddress'] as const
 export const ASKED = ['cost', ...LEVELS] as const
 

@@ -1,11 +1,12 @@
-// Tests src/limiter/{embed-settings,open-limiter}.ts
+// Tests src/embed/limiter-settings.ts
+// Tests src/limiter/open-limiter.ts
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
-import { addressKey, openLimiter } from '../../src/limiter/embed.js'
+import { addressKey, openLimiter } from '../../src/embed/limiter.js'
 import { freePort } from '../support/free-port.js'
 import { startRedis } from '../support/redis/redis.js'
 

@@ -36,7 +36,7 @@ await openLimiter({ limits: { free: '1/s' } }).take('free', 'ann', { cots: 3 })
 t.test('under --strict, typos do not compile, and the examples of the docs do', async (t) => {
   const names = Object.keys(PROGRAMS)
   const files = new Map(
-    names.map((name, i) => [`${root}test/limiter/embed-program-${i}.mts`, PROGRAMS[name]!]),
+    names.map((name, i) => [`${root}test/embed/limiter-program-${i}.mts`, PROGRAMS[name]!]),
   )
   const options: ts.CompilerOptions = {
     strict: true,
@@ -46,7 +46,7 @@ t.test('under --strict, typos do not compile, and the examples of the docs do', 
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
     types: ['node'],
-    paths: { 'tidegate/limiter': [`${root}src/limiter/embed.ts`] },
+    paths: { 'tidegate/limiter': [`${root}src/embed/limiter.ts`] },
   }
   const host = ts.createCompilerHost(options)
   const { readFile, fileExists, getSourceFile } = host
@@ -60,7 +60,7 @@ t.test('under --strict, typos do not compile, and the examples of the docs do', 
   }
   const program = ts.createProgram([...files.keys()], options, host)
   for (const [i, name] of names.entries()) {
-    const source = program.getSourceFile(`${root}test/limiter/embed-program-${i}.mts`)
+    const source = program.getSourceFile(`${root}test/embed/limiter-program-${i}.mts`)
     const found = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)]
     const messages = found.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
     if (name.startsWith('typo')) t.equal(messages.length, 1, name)
