@@ -12,7 +12,7 @@ const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 
 const SERVING = [...PARTS, 'telemetry']
 
 /**
- * Rooms that a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `version.ts`, `open-admin.ts` and `main.ts` are
+ * Rooms that a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `version.ts`, `extension-testing.ts`, `open-admin.ts` and `main.ts` are
  * rooms of one file.
  */
 const ROOMS = {
@@ -23,6 +23,7 @@ const ROOMS = {
   net: [],
   extension: BASE,
   config: [...BASE, 'extension'],
+  'extension-testing': CONFIG,
   credentials: CONFIG,
   'tier-sources': CONFIG,
   upstream: CONFIG,

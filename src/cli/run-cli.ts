@@ -31,6 +31,7 @@ export const COMMANDS: Readonly<Record<string, readonly [summary: string, load: 
   reload: ['make the gateway read its configuration again', () => import('./commands/reload.js')],
   top: ['show who is limited now, near a limit, or costs most', () => import('./commands/top.js')],
   audit: ['show what operators have changed: who, when and why', () => import('./commands/audit.js')],
+  extension: ['write a starting point for an extension', () => import('./commands/extension.js')],
   schema: ['print the JSON schema of the configuration', () => import('./commands/schema.js')],
   health: ['say whether the gateway on this machine takes traffic', () => import('./commands/health.js')],
   demo: ['run the gateway in front of two demo backends', () => import('./commands/demo.js')],

@@ -20,6 +20,11 @@ const loaded = new Map<string, LoadedModule>()
 /** Reasons so far to ask Node for another URL than before: it remembers modules, and failures to load them, too. */
 let renewals = 0
 
+/** Returns true if this Node.js can load TypeScript. */
+export function stripsTypes(): boolean {
+  return 'typescript' in process.features && process.features.typescript !== false
+}
+
 /** Returns the modules that this process has loaded. */
 export function loadedModules(): readonly LoadedModule[] {
   return [...loaded.values()]
@@ -34,7 +39,7 @@ export function loadedModules(): readonly LoadedModule[] {
 export async function loadModule(file: string): Promise<LoadedModule> {
   const known = loaded.get(file)
   if (known !== undefined) return known
-  if (file.endsWith('.ts') && !('typescript' in process.features && process.features.typescript)) {
+  if (file.endsWith('.ts') && !stripsTypes()) {
     throw new Error(
       `Node.js ${process.versions.node} cannot load TypeScript; update it to 22.18 or later, or compile the module to .js`,
     )

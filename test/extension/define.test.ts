@@ -1,3 +1,4 @@
+// Tests src/extension/{define,options,respond}.ts
 import t from 'tap'
 import {
   defineExtension,

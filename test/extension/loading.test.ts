@@ -1,3 +1,7 @@
+// Tests src/extension/{modules,options}.ts
+// Tests src/config/load/{extension-instances,extension-options,load-with-extensions}.ts
+// Tests src/config/check/extensions.ts
+// Tests src/config/snapshot/extensions.ts
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'

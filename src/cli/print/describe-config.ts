@@ -21,6 +21,7 @@ export function describeConfig(file: string, snapshot: Snapshot, columns?: numbe
     ['includes', (config.include ?? []).join(', ')],
     ['store', describeStore(config.store)],
     ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
+    ['extensions', (config.extensions ?? []).map(({ name, module }) => `${name} (${module})`).join(', ')],
     [
       'tiers',
       config.tier_sources.length === 0 ? '' : describeTierSources(config, tiers[snapshot.defaultTier]!),

@@ -2,7 +2,13 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import { createNoopMeter } from '@opentelemetry/api'
-import { type ExtensionContext, HOOKS, type HookName, type Hooks } from '../../extension/define.js'
+import {
+  type Extension,
+  type ExtensionContext,
+  HOOKS,
+  type HookName,
+  type Hooks,
+} from '../../extension/define.js'
 import { describeError, forgetModules, isNewerOnDisk, loadedModules } from '../../extension/modules.js'
 import type { Path } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
@@ -84,26 +90,16 @@ export function createExtensions({ runs }: { readonly runs: boolean }): Extensio
     const file = resolve(settings.module)
     const { name } = settings
     const { extension } = loadedModules().find((module) => module.file === file)!
-    let timer: NodeJS.Timeout | undefined
     try {
-      const late = new Promise<never>((_, reject) => {
-        timer = setTimeout(
-          () => reject(new Error(`it took longer than ${PATIENCE_MS / 1000} s`)),
-          PATIENCE_MS,
-        )
-      })
       // Frozen with the configuration, too, but only later.
-      const options = deepFreeze(settings.options as never)
+      const options = deepFreeze(settings.options)
       const context = { name, options, log: logOf(name), meter: createNoopMeter(), signal: end.signal }
-      const made = await Promise.race([extension.create(context), late])
-      return { settings, hooks: bindHooks(made), end }
+      return { settings, hooks: await createInstance(extension, context), end }
     } catch (error) {
       end.abort()
-      throw new Error(
-        `create failed: ${describeError(error, pathToFileURL(file).href)}; correct the module or its options`,
-      )
+      const why = describeError(error, pathToFileURL(file).href)
+      throw new Error(`create failed: ${why}; correct the module or its options`)
     } finally {
-      clearTimeout(timer)
       if (!runs) end.abort()
     }
   }
@@ -177,11 +173,32 @@ export function createExtensions({ runs }: { readonly runs: boolean }): Extensio
 }
 
 /**
+ * Creates an instance, and returns its hooks.
+ *
+ * @throws Error if `create` throws, takes longer than 10 s or returns something else than hooks
+ */
+export async function createInstance(
+  extension: Extension<unknown>,
+  context: ExtensionContext<unknown>,
+): Promise<InstanceHooks> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const wrong = new Error(`it took longer than ${PATIENCE_MS / 1000} s`)
+    timer = setTimeout(() => reject(wrong), PATIENCE_MS)
+  })
+  try {
+    return bindHooks(await Promise.race([extension.create(context), late]))
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/**
  * Checks what `create` returned, and binds the functions to it.
  *
  * @throws Error that names the hook
  */
-export function bindHooks(made: Hooks): InstanceHooks {
+function bindHooks(made: Hooks): InstanceHooks {
   if (typeof made !== 'object' || made === null) throw new Error('it returned no hooks')
   const hooks: Partial<Record<HookName, InstanceHook>> = {}
   for (const name of Object.keys(made)) {

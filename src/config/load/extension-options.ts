@@ -1,10 +1,12 @@
 import { resolve } from 'node:path'
+import type { Extension } from '../../extension/define.js'
 import type { LoadedModule } from '../../extension/modules.js'
 import { loadedModules, loadModule } from '../../extension/modules.js'
 import type { SchemaNode } from '../schema/node.js'
+import { deepFreeze } from '../snapshot/freeze.js'
 import { suggest } from '../values/nearest-name.js'
 import { KINDS } from '../values/scalar-types.js'
-import { defaultOf } from './read.js'
+import { defaultOf, readValue } from './read.js'
 
 /** Facts about the modules of extensions that the reader of the configuration needs, by absolute path. Plain data. */
 export type ModuleFacts = ReadonlyMap<string, ModuleFact>
@@ -36,14 +38,30 @@ function factOf(module: LoadedModule): ModuleFact {
   let fact = facts.get(module)
   if (fact === undefined) {
     try {
-      const { options = { type: 'object', properties: {} } } = module.extension
-      fact = { options: optionsNode(options, 'options') }
+      fact = { options: schemaOf(module.extension) }
     } catch (error) {
       fact = { problem: `${(error as Error).message}; correct the module` }
     }
     facts.set(module, fact)
   }
   return fact
+}
+
+function schemaOf({ options = { type: 'object', properties: {} } }: Extension<unknown>): SchemaNode {
+  return optionsNode(options, 'options')
+}
+
+/**
+ * Reads options that did not come from a file, as the gateway reads those of its file.
+ *
+ * @throws Error with all that is wrong
+ */
+export function readOptions(extension: Extension<unknown>, options: object): object {
+  const problems: string[] = []
+  const report = (_: number, message: string) => problems.push(message)
+  const read = readValue(schemaOf(extension), options, 'options', report)
+  if (problems.length > 0) throw new Error(problems.join('\n'))
+  return deepFreeze(read as object)
 }
 
 /** Words of JSON Schema that say nothing about the value. */
@@ -64,7 +82,7 @@ const FORMATS = ['duration', 'size', 'url'] as const
  *
  * @throws Error that names a word which the reader does not know
  */
-export function optionsNode(schema: unknown, path: string): SchemaNode {
+function optionsNode(schema: unknown, path: string): SchemaNode {
   const given = (typeof schema === 'object' && schema !== null ? schema : {}) as Record<string, unknown>
   const fail = (wrong: string): never => {
     throw new Error(`${path}: ${wrong}`)

@@ -238,15 +238,24 @@ const defaults = new WeakMap<SchemaNode, unknown>()
 /** Returns a default, read in the same way as if it was written in the file. */
 export function defaultOf(part: SchemaNode): unknown {
   if (!defaults.has(part)) {
-    const document = new Document(part.default)
     const report = (_: number, message: string) => {
       throw new Error(`a default of the schema is not valid: ${message}`)
     }
-    const place = { folder: () => '.', place: () => '', indexOf: (_: unknown, index: number) => index }
-    const reading = { target: () => undefined, env: {}, used: new Map(), report, ...place }
-    defaults.set(part, read(reading, part, document.contents, '', 0))
+    defaults.set(part, readValue(part, part.default, '', report))
   }
   return defaults.get(part)
+}
+
+/** Reads a value that is in no file. */
+export function readValue(
+  part: SchemaNode,
+  value: unknown,
+  path: string,
+  report: Reading['report'],
+): unknown {
+  const place = { folder: () => '.', place: () => '', indexOf: (_: unknown, index: number) => index }
+  const reading = { target: () => undefined, env: {}, used: new Map(), report, ...place }
+  return read(reading, part, new Document(value).contents, path, 0)
 }
 
 function unknownKey(key: string, known: readonly string[]): string {

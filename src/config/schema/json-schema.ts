@@ -6,12 +6,26 @@ const ENVIRONMENT = { $ref: '#/$defs/environment' }
 /** Keys that only our own reader understands. */
 const MARKS = new Set('kind secret raw restart wrap shorthand becomes file keyFix least most'.split(' '))
 
-/** Returns the schema for editors: `config/schema.json`. */
-export function jsonSchema(): Record<string, unknown> {
+/**
+ * Returns the schema for editors: `config/schema.json`.
+ *
+ * @param options schemas of the options of extensions, by name
+ */
+export function jsonSchema(options: ReadonlyMap<string, SchemaNode> = new Map()): Record<string, unknown> {
+  const schema = plain(ConfigSchema as unknown as SchemaNode)
+  if (options.size > 0) {
+    const { extensions } = schema.properties as { extensions: { items: object } }
+    const allOf = [...options].map(([name, node]) => ({
+      if: { required: ['name'], properties: { name: { const: name } } },
+      // biome-ignore lint/suspicious/noThenProperty: a word of JSON Schema
+      then: { properties: { options: { ...plain(node), additionalProperties: false } } },
+    }))
+    Object.assign(extensions.items, { allOf })
+  }
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'Tidegate configuration',
-    ...plain(ConfigSchema as unknown as SchemaNode),
+    ...schema,
     $defs: {
       environment: {
         description: 'Taken from the environment, by name, with or without a default',
