@@ -36,6 +36,7 @@ import { bannedBy, checkEdge, denyBanned, type EdgeDeps } from './stages/edge.js
 import { createHookStages } from './stages/extensions.js'
 import { resolveLimits } from './stages/limits.js'
 import { type QuotaDeps, takeQuota } from './stages/quota.js'
+import { dropBody, readBodyEarly, readBodyLate } from './stages/read-body.js'
 import { type RecordDeps, record } from './stages/record.js'
 import { matchRoute } from './stages/route.js'
 import { chooseService } from './stages/service.js'
@@ -109,20 +110,23 @@ function handshakeStagesOf(
  * Returns the stages that requests and upgrades share, once their route is known and the gateway does not answer itself.
  * Both must use the same instances: a nonce that one has seen must not be accepted by the other.
  */
-function stagesBehind(deps: GatewayDeps, charges: Charges): StagesBehind {
+function stagesBehind(deps: GatewayDeps, charges: Charges, shares: Shares): StagesBehind {
   const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
   const runHooks = createHookRunner(deps)
-  const hooks = createHookStages(runHooks)
+  const hooks = createHookStages(runHooks, shares)
   const byCredential = identifyConsumer({ ...deps, runHooks })
   const identify = deps.mounted === true ? applicationFirst(byCredential, deps.log) : byCredential
+  const bodies = { shares, watchdog: deps.watchdog }
   return {
     free: [
       bans === undefined ? identify : stillLetIn(identify, bans, metrics),
       authorize,
       noteSeen(deps.seen),
       resolveTier(assignments, tierSources),
+      readBodyEarly(bodies),
       hooks.onRequest,
       chooseService(),
+      readBodyLate(bodies),
       resolveLimits(amounts),
       admit(deps),
     ],
@@ -191,7 +195,7 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
   const charges = createCharges(deps.limiter)
   const edge = checkEdge(deps)
   const banAfter = bans && autoBan({ bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
-  const behind = stagesBehind(deps, charges)
+  const behind = stagesBehind(deps, charges, shares)
   const banOf = (address: string) => bans && bannedBy(address, deps.snapshot(), bans)
   const upgrades = createUpgrades({
     ...deps,
@@ -200,7 +204,7 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
     stay: createSessionRevocation({ ...deps, banOf }),
   })
   onRevocation(deps, upgrades.turnAway)
-  const endings = [charges.settle, endHooks, leaveGuard, leaveTunnel, record(deps)]
+  const endings = [charges.settle, endHooks, leaveGuard, leaveTunnel, dropBody, record(deps)]
   const way: Lifecycle = {
     stages: stagesOf(edge, behind),
     send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),

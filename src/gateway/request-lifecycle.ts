@@ -20,6 +20,9 @@ export interface Later<O = StageOutcome> {
   proceed(outcome: O): void
   /** Ends the exchange, and nothing else, after an error. */
   broken(error: unknown): void
+  /** Request and response of the exchange, for a stage that reads the body. Left out: there is no body, or nobody may read it. */
+  readonly req?: IncomingMessage
+  readonly res?: ServerResponse
 }
 
 /** One step of a request. If it has to wait, it returns a promise, or WAITING, which costs less. */
@@ -142,6 +145,7 @@ export class RequestLifecycle implements Accepted, Breakable, Later, Watched {
   refuse(refusal: Refusal): void {
     // Released now, not when the response is closed: the client decides when that happens, and may hold it open.
     this.x.pass?.left(0, 0)
+    this.x.body?.release()
     sendRefusal(this.x, this.req, this.res, refusal, this.way.draining())
     this.way.watchdog.add(this)
   }

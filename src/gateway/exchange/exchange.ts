@@ -6,7 +6,7 @@ import type { ExpectedDigest } from '../../credentials/body-digest.js'
 import type { TokenIdentity } from '../../credentials/tokens.js'
 import type { ErrorCode } from '../../errors.js'
 import type { Charge, Decision } from '../../limiter/limiter.js'
-import type { Holding } from '../../shares.js'
+import type { Holding, Shortage } from '../../shares.js'
 import type { TraceContext } from '../../telemetry/record/trace-context.js'
 import type { Guard, Pass } from '../../upstream/guard/guard.js'
 import type { RequestHeaders } from './headers.js'
@@ -89,6 +89,10 @@ export class Exchange {
   /** Charges that are not settled yet. */
   held: Held[] | undefined
 
+  // extensions
+  /** Body that hooks wanted; undefined if none did, or there is none. */
+  body: KeptBody | undefined
+
   // forward
   upstream: Upstream | undefined
   upstreamMs = 0
@@ -130,6 +134,20 @@ export interface ApplicationCaller {
   readonly tier?: string | undefined
   readonly tenant?: string | undefined
   readonly scopes?: readonly string[] | undefined
+}
+
+/** Body of a request that is kept for hooks, and sent from memory. */
+export interface KeptBody {
+  /** All of it; undefined if it is longer than the hooks can take, and still to be read. */
+  whole: Buffer | undefined
+  /** Why it was not read to its end, if not because of its length. */
+  readonly shortage: Shortage | undefined
+  /** True if a hook has replaced it. */
+  readonly replaced: boolean
+  /** The value of `whole` as JSON, once a hook has asked for it. */
+  json?: unknown
+  /** Drops the body, and stops reading it. */
+  release(): void
 }
 
 /** Charge that waits for the end of its response (`charges.ts`). */

@@ -6,6 +6,7 @@ import { throttledWarning } from '../../log-throttle.js'
 import type { Exchange } from '../exchange/exchange.js'
 import type { HookState } from '../exchange/hook-state.js'
 import { type Later, type StageOutcome, WAITING } from '../request-lifecycle.js'
+import { Withheld } from './hook-body.js'
 import { hookStateOf } from './request-view.js'
 
 /** How hooks of one kind are called, and what their results do. Everything in it may throw: the hook has failed then. */
@@ -74,6 +75,13 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
     const effect = outcome !== undefined ? 'responded' : result === undefined ? kind.idle : kind.done
     state.notes.push(hook.extension, hook.hook, effect)
     return outcome
+  }
+
+  /** Notes that a hook cannot have its body. That is no failure of the hook, and counted as none. */
+  function withheld(x: Exchange, { extension, hook, onError }: BoundHook, { refusal }: Withheld) {
+    const why = refusal.detail ?? refusal.cause
+    hookStateOf(x).notes.push(extension, hook, `was not run: ${why}`)
+    return onError === 'skip' ? undefined : { cause: `extension ${extension} wants the body`, ...refusal }
   }
 
   function record(x: Exchange, { extension, hook }: BoundHook, began: number, ended: number): void {
@@ -157,7 +165,8 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
       let outcome: StageOutcome | typeof WAITING
       try {
         const result = kind.call(hook, state, x)
-        if (isThenable(result)) {
+        if (result instanceof Withheld) outcome = withheld(x, hook, result)
+        else if (isThenable(result)) {
           wait({ x, hooks, at, kind, later, began }, result)
           outcome = WAITING
         } else outcome = taken(x, hook, kind, result)

@@ -98,9 +98,12 @@ export class Copy implements ResponseHandler, Watched {
     this.req.once('end', this.#complete)
   }
 
-  /** Sends it, without a body. */
-  send(): void {
-    this.#attempt(() => this.#dispatch(undefined))
+  /** Sends it, with a body that is known already, or none. */
+  send(body: Buffer | undefined): void {
+    this.#attempt(() => {
+      if (body !== undefined && body.length > MAX_BODY) this.#end('too_large')
+      else this.#dispatch(body)
+    })
   }
 
   #take = (chunk: Buffer): void => {

@@ -61,8 +61,9 @@ const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PATCH'])
 /** Returns whether `PlainForwarding` may begin this request: nobody wants to see or change its parts. */
 export function isPlain(x: Exchange, req: WholeRequest): boolean {
   if (!x.snapshot.config.server.plain_path.responses) return false
-  const { shape, mirror, costHeader, bodyLimit } = x.route!
+  const { shape, mirror, costHeader, bodyLimit, hooks } = x.route!
   if (shape !== undefined || mirror !== undefined || costHeader !== undefined) return false
+  if (x.body !== undefined || hooks?.onResponse !== undefined) return false
   if (x.bodyDigest !== undefined || x.trace?.recording !== undefined) return false
   const { body } = req
   return body === undefined ? BODILESS.has(x.method) : WITH_BODY.has(x.method) && body.length <= bodyLimit

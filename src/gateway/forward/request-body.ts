@@ -115,6 +115,8 @@ export class RequestBody implements BodySource {
     this.request.on('data', this.#onData)
     this.request.on('end', this.#onEnd)
     this.request.on('error', ignore)
+    // It is paused if a stage has begun to read it.
+    this.request.resume()
   }
 
   wait(): void {

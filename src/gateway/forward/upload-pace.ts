@@ -6,9 +6,9 @@ import { callerOf } from '../identify/caller.js'
 /** Bytes kept of one body that is gathered before it takes a connection. */
 const BODY_BYTES = 65_536
 /** Bytes kept of all such bodies together. */
-const ALL_BYTES = 16_777_216
+export const ALL_BYTES = 16_777_216
 /** Overhead per piece, in bytes: many small pieces would cost more than their bytes. */
-const PIECE_BYTES = 128
+export const PIECE_BYTES = 128
 
 /**
  * Prevents a client that sends slowly from holding an HTTP/1.1 connection to an upstream. A body that has not arrived whole

@@ -87,7 +87,10 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     const { x, deps } = this
     const { headers, method, guard, bodyDigest } = x
     const route = x.route!
-    if (headers.contentLength > 0 || headers.chunked) {
+    this.#whole = x.body?.whole
+    if (this.#whole === undefined && (headers.contentLength > 0 || headers.chunked)) {
+      // Too long for the hooks: what they would have kept is part of the stream again.
+      x.body?.release()
       if (IDEMPOTENT.has(method) && route.service.retries.attempts > 0)
         this.#replay = this.replays.keep(this.attempts)
       const digest = bodyDigest === undefined ? undefined : createBodyDigest(bodyDigest)
@@ -102,7 +105,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
       return
     }
     this.attempts.next(undefined)
-    if (body === null) this.#copy?.send()
+    if (body === null) this.#copy?.send(this.#whole)
   }
 
   /** Goes on with a request that `PlainForwarding` has begun, and for which the pool has this. */
@@ -228,8 +231,16 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     this.progress = this.deps.watchdog.now()
     this.#answered = true
     this.#replay?.forget()
+    this.#forget()
     this.attempts.answered(status, fields)
     this.receiver.header(status, fields, reason)
+  }
+
+  /** Drops a body that was kept for hooks. A request over HTTP/2 holds its body until the response is complete. */
+  #forget(): void {
+    if (this.x.body === undefined || this.x.upstream!.protocol === 'http2') return
+    this.#whole = undefined
+    this.x.body.release()
   }
 
   get takesText(): boolean {

@@ -13,6 +13,7 @@ import type { Amounts } from '../../fleet/overrides.js'
 import type { Decision, Limiter, TierAssignments } from '../../limiter/limiter.js'
 import { askStore } from '../../limiter/redis/store-timeout.js'
 import { canonicalPath } from '../../net/path.js'
+import { createShares } from '../../shares.js'
 import {
   type DecisionData,
   decisionPart,
@@ -82,7 +83,7 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
   const { snapshot: current, store, tokens, tierSources, nonces, guards, upstreams } = deps
   const keyring = createKeyring({ store: () => store().keys })
   const runHooks = createHookRunner({ metrics: QUIET, log: QUIET, looksOnly: true })
-  const hooks = createHookStages(runHooks)
+  const hooks = createHookStages(runHooks, createShares())
 
   async function run(x: Exchange): Promise<Outcome | undefined> {
     const { assignments, amounts, bans } = store()

@@ -1,13 +1,23 @@
+import type { Refusal } from '../../errors.js'
 import type { BoundHook } from '../../extension/route-hooks.js'
 import { MOST } from '../../limiter/algorithms/algorithm.js'
+import type { Shares } from '../../shares.js'
 import type { Exchange } from '../exchange/exchange.js'
-import { type FieldChange, withChange } from '../exchange/hook-state.js'
+import { type FieldChange, type HookState, withChange } from '../exchange/hook-state.js'
+import { callWithBody, replacementOf, UNTRUE } from '../extensions/hook-body.js'
 import { answerOf, changeOf, mayNotReachUpstream, membersOf } from '../extensions/results.js'
 import type { HookKind, HookRunner } from '../extensions/runner.js'
+import { replaceBody } from '../forward/read-body.js'
 import type { Stage } from '../request-lifecycle.js'
 
 /** Creates the stages that run the hooks of a route. A route without hooks pays one comparison a stage. */
-export function createHookStages(run: HookRunner) {
+export function createHookStages(run: HookRunner, shares: Shares) {
+  const onUpstreamRequest: HookKind = {
+    idle: 'changed nothing',
+    done: 'changed the request',
+    call: callWithBody,
+    take: (result, state, x, hook) => changeRequest(result, state, x, hook, shares),
+  }
   return {
     /** Runs `onRequest`: the tier is known, and no service is chosen yet. */
     onRequest: ((x, later) => {
@@ -22,7 +32,7 @@ export function createHookStages(run: HookRunner) {
     /** Runs `onUpstreamRequest`: the quota is taken. */
     onUpstreamRequest: ((x, later) => {
       const hooks = x.route!.hooks?.onUpstreamRequest
-      return hooks === undefined ? undefined : run(x, hooks, ON_UPSTREAM_REQUEST, later)
+      return hooks === undefined ? undefined : run(x, hooks, onUpstreamRequest, later)
     }) satisfies Stage,
   }
 }
@@ -30,7 +40,7 @@ export function createHookStages(run: HookRunner) {
 const ON_REQUEST: HookKind = {
   idle: 'let the request pass',
   done: 'responded',
-  call: (hook, { request }) => hook.run(request),
+  call: callWithBody,
   take: (result, _state, x, { extension }) =>
     result === undefined ? undefined : answerOf(result, x, extension, 'onRequest'),
 }
@@ -38,7 +48,7 @@ const ON_REQUEST: HookKind = {
 const COST: HookKind = {
   idle: '',
   done: 'set the cost',
-  call: (hook, { request }) => hook.run(request),
+  call: callWithBody,
   take(result, state) {
     if (!Number.isInteger(result) || (result as number) < 1 || (result as number) > MOST)
       throw new TypeError(`cost must return a whole number from 1 to ${MOST}`)
@@ -47,17 +57,21 @@ const COST: HookKind = {
   },
 }
 
-const ON_UPSTREAM_REQUEST: HookKind = {
-  idle: 'changed nothing',
-  done: 'changed the request',
-  call: (hook, { request }) => hook.run(request),
-  take(result, state, x) {
-    if (result === undefined) return undefined
-    const { headers } = membersOf(result, 'onUpstreamRequest')
-    const change = changeOf(headers, (name) => mayNotReachUpstream(x, name))
-    if (change !== undefined) state.upstream = merged(state.upstream, change)
-    return undefined
-  },
+/** Takes over what `onUpstreamRequest` returned. */
+function changeRequest(
+  result: unknown,
+  state: HookState,
+  x: Exchange,
+  hook: BoundHook,
+  shares: Shares,
+): Refusal | undefined {
+  if (result === undefined) return undefined
+  const { headers, body } = membersOf(result, 'onUpstreamRequest')
+  const change = changeOf(headers, (name) => mayNotReachUpstream(x, name))
+  const replacement = replacementOf(body, hook)
+  if (replacement !== undefined) state.upstream = merged(state.upstream, { drop: UNTRUE, put: [] })
+  if (change !== undefined) state.upstream = merged(state.upstream, change)
+  return replacement && replaceBody(shares, x, replacement)
 }
 
 /** Returns the change that two hooks make, one after the other. */

@@ -150,6 +150,13 @@ export class Http2Request extends EventEmitter {
     return all
   }
 
+  /** Puts a piece back that was read. The client gets no window for it a second time. */
+  unshift(piece: Buffer): void {
+    this.#pieces.unshift(piece)
+    this.readableLength += piece.length
+    this.#consumed(-piece.length, -1)
+  }
+
   pause(): this {
     this.#flowing = false
     return this
