@@ -19,7 +19,7 @@ export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'shard
     | undefined
 }
 
-/** Shards of one map that look at the store at the same time. Each may be reading all of its values. */
+/** Shards of one map that read the store at the same time. Each may be reading all of its values. */
 const AT_ONCE = 4
 const COUNT_TIMEOUT = 1000
 /** Maximum number of keys that a recent copy of the map holds. */
@@ -27,8 +27,10 @@ const ROOM = 250_000
 /** How long full loads of shards are gathered before listeners hear of them, in ms: a listener may read all values. */
 const GATHER_MS = 50
 
-/** Cursor of a page: number of shards, shard, and its cursor of HSCAN. */
-export const PAGE_CURSOR = /^(\d{1,2})\.(\d{1,2})\.(\d{1,20})$/
+/** Cursor of a page: number of shards, the first of those that are read at the same time, and their cursors of HSCAN. */
+export const PAGE_CURSOR = /^(\d{1,2})\.(\d{1,2})\.([\dx-]{1,200})$/
+/** Cursor of a shard that is read. */
+const DONE = 'x'
 
 /** Shards of a map under one layout. */
 interface Opened<V> {
@@ -174,12 +176,22 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
     read: async (key) => (await shardFor(key)).read(key),
     async page(cursor, mayFit) {
       const { shards, count } = await opened()
-      const [, of, shard, at] = PAGE_CURSOR.exec(cursor ?? '') ?? []
-      const goesOn = Number(of) === count && Number(shard) < count
-      const k = goesOn ? Number(shard) : 0
-      const { values, next } = await shards[k]!.page(goesOn ? at : undefined, mayFit)
-      const after = next === undefined ? k + 1 : k
-      return { values, next: after === count ? undefined : `${count}.${after}.${next ?? 0}` }
+      const [, of, first, at = ''] = PAGE_CURSOR.exec(cursor ?? '') ?? []
+      const goesOn = Number(of) === count && Number(first) < count
+      const from = goesOn ? Number(first) : 0
+      const cursors = goesOn ? at.split('-') : []
+      // Without a filter, a page is as large as it should be.
+      const some = shards.slice(from, from + Math.max(cursors.length, mayFit === undefined ? 1 : AT_ONCE))
+      const pages = await Promise.all(
+        some.map((shard, i) => (cursors[i] === DONE ? undefined : shard.page(cursors[i] || '0', mayFit))),
+      )
+      const next = pages.map((page) => page?.next ?? DONE)
+      const after = from + some.length
+      const goOn = after < count ? `${count}.${after}.0` : undefined
+      return {
+        values: pages.flatMap((page) => page?.values ?? []),
+        next: next.every((one) => one === DONE) ? goOn : `${count}.${from}.${next.join('-')}`,
+      }
     },
     ready,
     confirmedAt(key) {
