@@ -13,10 +13,11 @@ import { type Ask, createAnswers } from './fleet/question.js'
 import { buildDataPlane, buildGateway, type DataPlane } from './gateway/app.js'
 import { createOverload } from './gateway/edge/overload.js'
 import { createWatchdog } from './gateway/exchange/watchdog.js'
+import { openDoors } from './gateway/listen/doors.js'
 import { createHttp2Counts } from './gateway/listen/http2/server.js'
 import { createConnectionCounts } from './gateway/listen/listener.js'
 import { connectionCap } from './gateway/listen/open-files.js'
-import { openTls, type Tls, type TlsReload } from './gateway/listen/tls.js'
+import type { TlsReload } from './gateway/listen/tls.js'
 import { callerByAddress } from './net/address-key.js'
 import { addressOf, listen } from './net/listen.js'
 import { joinFleet, openAdmin } from './open-admin.js'
@@ -81,8 +82,13 @@ export interface WorkerMember {
 }
 
 export interface RunningGateway {
-  /** `http://host:port` as bound, with the real port when the config says 0. Empty in an application. */
+  /**
+   * `http://host:port` as bound, with the real port when the config says 0; of a unix socket `unix:PATH`. Empty in an
+   * application.
+   */
   readonly address: string
+  /** All addresses of `listen`: first those that serve requests, as `address`, then those that redirect. */
+  readonly addresses: readonly string[]
   /** Address of the admin API. Empty in a worker. */
   readonly adminAddress: string
   readonly config: ConfigSource
@@ -127,10 +133,11 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const counts = createConnectionCounts()
   const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
-  const tls =
-    mount !== undefined
-      ? undefined
-      : await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
+  const onReloaded = (result: TlsReload) => onTls(result)
+  const doors =
+    mount === undefined
+      ? await openDoors(settings, configFile, { log, onReload: onReloaded }).catch(abandon)
+      : undefined
   const store =
     member?.openStore(settings.store, log) ??
     openStore(settings.store, log, { fleet: 'member', node: settings.instance })
@@ -163,7 +170,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const metrics = createMetrics({
     connections: () => counts,
     http2: () => http2,
-    certificates: () => tls?.expiries() ?? [],
+    certificates: () => doors?.expiries() ?? [],
     storeState: () => store.limiter.state(),
     foreignKeys: () => store.limiter.foreignKeys(),
     storeProtocolErrors: store.protocolErrors,
@@ -197,7 +204,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     }
     tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
     if (member === undefined) logReload(log, event, config.status().changed)
-    void tls?.reload(event.snapshot.config.server.tls)
+    doors?.reload(event.snapshot.config)
     status.look()
   }
 
@@ -229,7 +236,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     seen: createLastSeen(),
     accessLog,
     log,
-    entrance: { counts, tls, log },
+    entrance: { ...doors?.entrance, counts, log },
     http2,
     draining: () => phase !== 'serving',
     mounted: mount !== undefined,
@@ -282,7 +289,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     status.close()
     watchdog.close()
     tokens.close()
-    tls?.close()
+    doors?.close()
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await keyring.close()
@@ -299,17 +306,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   // The first requests should be counted, and their keys known. But a store that takes longer must not delay serving.
   await Promise.race([Promise.all([store.ready, keysReady]), delay(STORE_PATIENCE_MS)])
   try {
-    if (own !== undefined) await listen(own, settings.listen, 'listen', configFile)
+    if (own !== undefined) await doors?.listen(own)
     if (admin !== undefined) await listen(admin, settings.admin.listen, 'admin.listen', configFile)
   } catch (error) {
     await closeParts()
     throw error
   }
   const adminAddress = admin === undefined ? '' : addressOf(admin)
-  const address = own === undefined ? '' : addressOf(own, tls === undefined ? 'http' : 'https')
+  const addresses = (own && doors?.addresses(own)) ?? []
   log.info(
     {
-      ...(own === undefined ? { mounted: true } : { listen: address }),
+      ...(own === undefined
+        ? { mounted: true }
+        : { listen: addresses.length === 1 ? addresses[0] : addresses }),
       ...(admin === undefined ? {} : { admin: adminAddress }),
       config: configFile,
       hash: config.current().hash,
@@ -341,7 +350,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   }
 
   return {
-    address,
+    address: addresses[0] ?? '',
+    addresses,
     adminAddress,
     config,
     answer,
@@ -373,24 +383,4 @@ function mounted(plane: DataPlane, mount: NonNullable<GatewayOptions['mount']>, 
 async function openTracing(options: TracingOptions): Promise<Tracing> {
   const { createTracing } = await import('./telemetry/traces/tracing.js')
   return createTracing(options)
-}
-
-/** Opens TLS for the gateway's own port, if it is configured. */
-async function openEntrance(
-  settings: Config,
-  file: string,
-  log: Log,
-  onReload: (result: TlsReload) => void,
-): Promise<Tls | undefined> {
-  if (settings.server.tls === undefined) return undefined
-  try {
-    return await openTls({
-      settings: settings.server.tls,
-      alpn: settings.server.http2.enabled ? ['h2', 'http/1.1'] : ['http/1.1'],
-      log,
-      onReload,
-    })
-  } catch (error) {
-    throw new Error((error as Error).message.replace(/^/gm, `${file}: `))
-  }
 }

@@ -1,6 +1,9 @@
 import { isIPv4 } from 'node:net'
 import { readAddress, writeIPv4 } from './parse-cidr.js'
 
+/** Address of a client that connects to a unix socket. It is in no block, and `trusted_proxies` may name it. */
+export const UNIX_PEER = 'unix'
+
 /**
  * Returns the plain form of an address. An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) becomes IPv4.
  * The zone of a link-local address (`fe80::1%eth0`) is dropped: it is local to this machine, and no list, limit or ban

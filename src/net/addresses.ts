@@ -10,14 +10,21 @@ export interface ListenAddress {
   readonly port: number
 }
 
-/** Parses `127.0.0.1:8080`, `localhost:0` or `[::]:8080`; returns undefined for anything else. */
+/** Parses `127.0.0.1:8080`, `localhost:0`, `[::]:8080` or `:8080`, the same; returns undefined for anything else. */
 export function parseListen(text: string): ListenAddress | undefined {
-  const match = /^(?:\[([^\]]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})$/.exec(text)
+  const match = /^(?:\[([^\]]+)\]|([A-Za-z0-9.-]*)):([0-9]{1,5})$/.exec(text)
   if (match === null) return undefined
   const [, ipv6, name, digits] = match
   const port = Number(digits)
   if (port > 65_535 || (ipv6 !== undefined && !isIPv6(ipv6))) return undefined
-  return { host: ipv6 ?? name!, port }
+  return { host: ipv6 ?? (name || '::'), port }
+}
+
+/** A unix socket on which a server listens. */
+export interface UnixAddress {
+  readonly path: string
+  /** Permissions of the file. */
+  readonly mode: number
 }
 
 export function formatListen({ host, port }: ListenAddress): string {

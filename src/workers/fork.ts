@@ -12,8 +12,8 @@ export interface Worker extends Child {
   readonly channel: Channel<OfWorker>
   /** Asks a question of the admin API. */
   ask<Body, Answer>(question: Question<never, Body, Answer>, body: Body): Promise<Answer>
-  /** Returns the address once the worker serves. */
-  address(): string | undefined
+  /** Returns the addresses once the worker serves. */
+  addresses(): readonly string[] | undefined
   /** Returns the hash of the configuration that the worker last reported to be in force. */
   hash(): string | undefined
 }
@@ -42,7 +42,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
   // A message to a process that has just gone fails; `exit` reports its end.
   worker.on('error', () => {})
 
-  let address: string | undefined
+  let addresses: readonly string[] | undefined
   let hash: string | undefined
   let serves = () => {}
   let fails = (_reason: Error) => {}
@@ -63,7 +63,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
       return welcome()
     },
     serving(told) {
-      address = told.address
+      addresses = told.addresses ?? [told.address]
       hash = told.hash
       serves()
       return null
@@ -92,7 +92,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
     },
     ask: <Body, Answer>({ name, timeoutMs = ASK_MS }: Question<never, Body, Answer>, body: Body) =>
       (channel as unknown as Channel<Record<string, [Body, Answer]>>).ask(name, body, timeoutMs),
-    address: () => address,
+    addresses: () => addresses,
     hash: () => hash,
     serving,
     ended,

@@ -94,7 +94,8 @@ export type OfWorker = {
 /** Questions to the primary. */
 export type OfPrimary = {
   hello: [{ protocol: number }, Welcome]
-  serving: [{ address: string; hash: string }, null]
+  /** `addresses` is missing from a worker of an older version. An older primary reads `address`. */
+  serving: [{ address: string; addresses?: readonly string[]; hash: string }, null]
   /** The start failed for good; holds a reason for the operator. */
   failed: [{ message: string }, null]
   /** Last counts of a worker that has drained. */

@@ -4,10 +4,11 @@ import { createExtensions } from '../config/load/extension-instances.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/load/reload.js'
 import type { Config } from '../config/schema/schema.js'
 import { takesStoredKeys } from '../config/snapshot/consumers.js'
+import { doorsOf } from '../config/snapshot/doors.js'
 import { createTokens } from '../credentials/tokens.js'
 import { openStore, type Store } from '../fleet/open-store.js'
 import { callerByAddress } from '../net/address-key.js'
-import { addressOf, listen } from '../net/listen.js'
+import { addressOf, listen, listening } from '../net/listen.js'
 import { joinFleet, openAdmin } from '../open-admin.js'
 import { createShares } from '../shares.js'
 import { createLog } from '../telemetry/logs/log.js'
@@ -197,17 +198,17 @@ export async function startPrimary(options: PrimaryOptions) {
   }
 
   try {
-    await probe(settings.listen, configFile)
+    await probe(settings, configFile)
     await listen(admin, settings.admin.listen, 'admin.listen', configFile)
     await supervisor.start()
   } catch (error) {
     await closeParts()
     throw error
   }
-  const address = supervisor.members()[0]?.child.address() ?? ''
+  const addresses = supervisor.members()[0]?.child.addresses() ?? []
   log.info(
     {
-      listen: address,
+      listen: addresses.length === 1 ? addresses[0] : addresses,
       admin: addressOf(admin),
       config: configFile,
       hash: config.current().hash,
@@ -265,8 +266,8 @@ export async function startPrimary(options: PrimaryOptions) {
   }
 
   return {
-    /** Address that the workers have bound. */
-    address,
+    /** Addresses that the workers have bound. */
+    addresses,
     adminAddress: addressOf(admin),
     config: { current: config.current, reload },
     restart,
@@ -283,10 +284,10 @@ export async function startPrimary(options: PrimaryOptions) {
 }
 
 /** Checks that the workers will be able to listen: a fault found here costs no failed process. */
-async function probe(address: { readonly host: string; readonly port: number }, file: string): Promise<void> {
-  const server = createServer()
-  const bind = (at: object) =>
-    new Promise<void>((resolve, reject) => server.once('error', reject).listen(at, resolve))
-  await listen({ listen: bind }, address, 'listen', file)
-  await new Promise((resolve) => server.close(resolve))
+async function probe(settings: Config, file: string): Promise<void> {
+  for (const { at, key } of doorsOf(settings)) {
+    const server = createServer()
+    await listen(listening(server), at, key, file)
+    await new Promise((resolve) => server.close(resolve))
+  }
 }

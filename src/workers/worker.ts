@@ -113,7 +113,7 @@ export async function runWorker(): Promise<never> {
       started.answer(SET_UPSTREAM.name, { service, address, state: 'drained' })
     await primary.ask(
       'serving',
-      { address: started.address, hash: hashOf(started.config.current()) },
+      { address: started.address, addresses: started.addresses, hash: hashOf(started.config.current()) },
       DEADLINE_MS,
     )
     running(started)

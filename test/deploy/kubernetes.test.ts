@@ -6,6 +6,7 @@ import t from 'tap'
 import ts from 'typescript'
 import { parseAllDocuments } from 'yaml'
 import { loadConfig } from '../../src/config/load/load.js'
+import { doorsOf, formatAddress } from '../../src/config/snapshot/doors.js'
 import { formatListen } from '../../src/net/addresses.js'
 
 const folder = fileURLToPath(new URL('../../deploy/kubernetes', import.meta.url))
@@ -96,10 +97,10 @@ t.test('the manifests for Kubernetes', { skip }, async (t) => {
     }
     const loaded = loadConfig(one('ConfigMap').data!['tidegate.yaml']!, { file: 'tidegate.yaml', env })
     if (!loaded.ok) return t.strictSame(loaded.errors, [])
-    const { listen, admin, server } = loaded.config
+    const { admin, server } = loaded.config
     t.strictSame(
       container.ports.map(({ containerPort }: { containerPort: number }) => `0.0.0.0:${containerPort}`),
-      [formatListen(listen), formatListen(admin.listen)],
+      [...doorsOf(loaded.config).map(({ at }) => formatAddress(at)), formatListen(admin.listen)],
     )
     const drain = (server.shutdown_delay + server.shutdown_grace) / 1000
     t.ok(pod.terminationGracePeriodSeconds >= drain + 10, 'a pod may drain as long as the configuration says')

@@ -53,13 +53,14 @@ a bad configuration or a taken port, prints the reason and exits with 1.`,
     const manager = openServiceManager(io)
     process.on('SIGHUP', () => void manager.reloading(gateway.config.reload('signal')))
     restart = gateway.restart
+    const addresses = gateway.addresses.join(', ')
     complain(
       io,
-      `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}${count === undefined ? '' : `, ${count} ${count === 1 ? 'worker' : 'workers'}`}`,
+      `tidegate listens on ${addresses}, admin on ${gateway.adminAddress}, configuration ${file}${count === undefined ? '' : `, ${count} ${count === 1 ? 'worker' : 'workers'}`}`,
     )
     const warning = nodeWarning(process.versions.node)
     if (warning !== undefined) complain(io, `tidegate: ${warning}`)
-    manager.ready(`serving on ${gateway.address}, admin on ${gateway.adminAddress}`)
+    manager.ready(`serving on ${addresses}, admin on ${gateway.adminAddress}`)
     const signal = await Promise.race([stopped, gateway.exhausted])
     manager.stopping(drainMs(gateway.config.current()))
     await gateway.close(signal === 'SIGINT' ? 0 : undefined)

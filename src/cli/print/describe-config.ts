@@ -1,5 +1,6 @@
 import type { Config } from '../../config/schema/schema.js'
 import type { ConsumerSource, SourceOf } from '../../config/snapshot/consumers.js'
+import { type Door, doorsOf, formatAddress } from '../../config/snapshot/doors.js'
 import type { Limit } from '../../config/snapshot/limit.js'
 import { limitData, limitText } from '../../config/snapshot/limit.js'
 import type { Policy } from '../../config/snapshot/policy.js'
@@ -16,7 +17,7 @@ import { counted, details, fits, rowsOf, table, wrapped } from './terminal.js'
 export function describeConfig(file: string, snapshot: Snapshot, columns?: number): string {
   const { config, tiers, services, routes } = snapshot
   const head = [
-    ['listen', `${formatListen(config.listen)}${describeEntrance(config.server)}`],
+    ...doorsOf(config).map((door, i) => [i === 0 ? 'listen' : '', describeDoor(door, config.server)]),
     ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
     ['includes', (config.include ?? []).join(', ')],
     ['store', describeStore(config.store)],
@@ -155,15 +156,23 @@ function keysOf({ keys, storeGrace }: SourceOf<'api_key'>): string {
   return keys.size === 0 ? 'keys of the store' : `${known}, and keys of the store`
 }
 
-/** Describes the listener. Empty for plain text from any client. */
-function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): string {
-  const parts = proxied ? ['behind the PROXY protocol'] : []
+/** Describes an address. For plain text from any client, that is all. */
+function describeDoor({ at, tls, redirect }: Door, { proxy_protocol: proxied }: Config['server']): string {
+  const parts = [formatAddress(at)]
+  if (proxied) parts.push('behind the PROXY protocol')
+  if (redirect !== undefined)
+    parts.push(`redirects to https${redirect === 443 ? '' : ` on port ${redirect}`}`)
   if (tls !== undefined) {
-    const clients =
-      tls.client_ca === undefined ? '' : `, client certificates ${tls.client_certificate ?? 'required'}`
-    parts.push(`${tls.min_version} or later, ${counted(tls.certificates.length, 'certificate')}${clients}`)
+    const {
+      min_version: oldest,
+      certificates,
+      client_ca: ca,
+      client_certificate: mode = 'required',
+    } = tls.settings
+    parts.push(`${oldest} or later`, counted(certificates.length, 'certificate'))
+    if (ca !== undefined) parts.push(`client certificates ${mode}`)
   }
-  return parts.map((part) => `, ${part}`).join('')
+  return parts.join(', ')
 }
 
 function describeTokens({ token, tokens, oidc }: Config['admin']): string {
@@ -187,7 +196,10 @@ function describeStore({ redis, timeout, on_failure: onFailure }: Config['store'
 export function summarizeConfig({ hash, config, tiers, defaultTier, services, routes }: Snapshot): object {
   return {
     hash,
-    listen: formatListen(config.listen),
+    listen:
+      'host' in config.listen
+        ? formatListen(config.listen)
+        : doorsOf(config).map(({ at }) => formatAddress(at)),
     admin: formatListen(config.admin.listen),
     store: config.store.redis === undefined ? 'memory' : 'redis',
     tiers,

@@ -1,11 +1,13 @@
 import { formatListen, isExposedOnTheWay, isLoopback } from '../../net/addresses.js'
 import { asList, type DraftConfig, present, type Report, repeated } from '../schema/partial-config.js'
+import { addressesOf } from './listener.js'
 
 /** Names that the audit uses for clients without a named token. No token may have one of them. */
 const TAKEN = ['token', 'loopback']
 
 /** Checks the settings of the admin server beyond the schema. */
-export function checkAdmin({ listen, admin }: DraftConfig, error: Report, warning: Report): void {
+export function checkAdmin(config: DraftConfig, error: Report, warning: Report): void {
+  const { admin } = config
   if (admin === undefined) return
   const names = asList(admin.tokens).map((token) => token?.name)
   for (const [i, name] of present(names)) {
@@ -28,7 +30,8 @@ export function checkAdmin({ listen, admin }: DraftConfig, error: Report, warnin
     const wrong = `other machines can reach ${formatListen({ host: own.host, port: own.port })}`
     error(['admin', 'listen'], `${wrong}; set admin.token or admin.tokens, or listen on 127.0.0.1`)
   }
-  if (own.port !== 0 && own.port === listen?.port && own.host === listen.host) {
+  const { host, port } = own
+  if (port !== 0 && addressesOf(config).some((one) => one.port === port && one.host === host)) {
     error(['admin', 'listen'], 'the same address as listen; give the admin server a port of its own')
   }
 }

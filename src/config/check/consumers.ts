@@ -11,6 +11,7 @@ import {
 } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { headersOf } from '../values/credential-kinds.js'
+import { addressesOf } from './listener.js'
 import { mayTellTenants } from './tier-sources.js'
 import { checkTokens, issuersOf } from './tokens.js'
 
@@ -58,13 +59,15 @@ export function checkConsumers(config: DraftConfig, error: Report, warning: Repo
 /** Reports an identity header that every client could set, if clients connect from other machines. */
 function checkBelieved(
   header: Draft<HeaderSettings>,
-  { listen, trusted_proxies: proxies }: DraftConfig,
+  config: DraftConfig,
   path: Path,
   error: Report,
   warning: Report,
 ): void {
-  if (listen?.host === undefined || listen.port === undefined || isLoopback(listen.host)) return
-  const where = formatListen({ host: listen.host, port: listen.port })
+  const { trusted_proxies: proxies } = config
+  const open = addressesOf(config).find(({ host = 'localhost', serves }) => serves && !isLoopback(host))
+  if (open?.host === undefined || open.port === undefined) return
+  const where = formatListen({ host: open.host, port: open.port })
   const { name, from } = header
   if (named(from).some((block) => block === 'anyone' || block.endsWith('/0'))) {
     const wrong = `every client that reaches ${where} can choose its consumer`

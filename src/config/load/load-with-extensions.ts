@@ -28,7 +28,7 @@ export async function loadWithExtensions<T extends Loaded>(
   let loaded = await load(text, { ...options, modules })
   while (!loaded.ok && loaded.missing !== undefined && loaded.missing.length > 0) {
     for (const file of loaded.missing) modules.set(file, await learnModule(file))
-    loaded = await load(text, { ...options, modules })
+    loaded = await load(text, { ...options, included: loaded.included.files, modules })
   }
   if (!loaded.ok) return loaded
   const { warnings, included } = loaded

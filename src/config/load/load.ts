@@ -95,10 +95,11 @@ export function loadConfig(text: string, options: LoadOptions): LoadResult {
     list.push(at(path, message, list.length <= 10 * MAX_ERRORS))
   }
   included.patterns = patternsOf(reading, main)
+  const before = errors.length
   const missing = (i: number, message: string) => say(errors)(['include', i], message)
   included.files = options.included ?? readIncluded(included.patterns, { file, text }, missing)
   // What else is wrong may only seem so, because a file is missing.
-  if (errors.length > 0)
+  if (errors.length > before)
     return { ok: false, errors: inOrder(errors, new Map(), reading.used), warnings: [], included }
   for (const { file, text } of included.files) {
     const parsed = documents.add(file, text)

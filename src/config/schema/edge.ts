@@ -17,7 +17,10 @@ const File = object(
 )
 
 export const TrustedProxies = list(
-  either<string | { file: NamedFile }>([block, File], 'An address, a CIDR block, or a file of them'),
+  either<string | { file: NamedFile }>(
+    [scalar('proxy', 'An address, a CIDR block, or unix', { examples: ['10.0.0.0/8'] }), File],
+    'An address, a CIDR block, or a file of them; unix: clients of the unix sockets in listen',
+  ),
   'Proxies whose X-Forwarded-For the gateway trusts',
   { default: [] },
 )

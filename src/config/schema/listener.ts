@@ -1,5 +1,17 @@
 import type { Static } from '@sinclair/typebox'
-import { boolean, choice, either, filePath, integer, list, object, scalar, timer } from './define.js'
+import type { ListenAddress } from '../../net/addresses.js'
+import {
+  boolean,
+  choice,
+  duration,
+  either,
+  filePath,
+  integer,
+  list,
+  object,
+  scalar,
+  timer,
+} from './define.js'
 
 /** Schema of what happens to a connection before its first request. */
 
@@ -13,6 +25,27 @@ const Certificate = object(
     }),
   },
   'A certificate and its key',
+)
+
+/** Longest time that browsers may be told to remember, in ms. */
+const LONGEST_HSTS = 1000 * 86_400_000
+
+const Hsts = either<{ max_age: number; include_subdomains: boolean; preload: boolean }>(
+  [
+    scalar('hsts', 'How long browsers use https alone', { shorthand: true, restart: false }),
+    object(
+      {
+        max_age: duration('How long browsers use https alone', [0, LONGEST_HSTS], { examples: ['365d'] }),
+        include_subdomains: boolean('For all names below the host, too', { default: false }),
+        preload: boolean('Consent to the lists that browsers bring along. Leaving them takes months', {
+          default: false,
+        }),
+      },
+      'HTTP Strict Transport Security',
+    ),
+  ],
+  'Strict-Transport-Security (RFC 6797) in every response over TLS, unless the upstream or the route sets it: a duration, or a mapping. Default: none',
+  { restart: false, examples: ['365d'] },
 )
 
 const Tls = object(
@@ -36,6 +69,7 @@ const Tls = object(
       'required: a client must present a certificate of client_ca. optional: it may have none, and an invalid one identifies nobody. Default: required',
       { restart: false },
     ),
+    'hsts?': Hsts,
   },
   'TLS to clients. The gateway reads certificates again when their files change',
 )
@@ -56,6 +90,46 @@ const PlainPath = object(
   'Parts of the plain path. Each can be switched off',
 )
 export type PlainPathSettings = Static<typeof PlainPath>
+
+const Address = object(
+  {
+    address: scalar('listen', 'host:port. Without a host, as in ":443", all addresses of the machine', {
+      examples: [':443'],
+    }),
+    'tls?': either<boolean | TlsSettings>(
+      [boolean('true: with the settings of server.tls'), Tls],
+      'true: TLS with the settings of server.tls. A mapping: with settings of its own. Default: plain text',
+    ),
+    'redirect?': scalar(
+      'redirect',
+      'Redirect every request to https: 308, with the same host and target. https:8443 names another port than 443',
+      { examples: ['https'] },
+    ),
+  },
+  'An address',
+)
+
+const Unix = object(
+  {
+    unix: filePath('Path of a unix socket', { examples: ['/run/tidegate/tidegate.sock'] }),
+    mode: scalar('mode', 'Who may connect: permissions of the file, in octal', { default: '0660' }),
+  },
+  'A unix socket',
+)
+
+export type ListenEntry = Static<typeof Address> | Static<typeof Unix>
+
+export const Listen = either<ListenAddress | ListenEntry[]>(
+  [
+    scalar('listen', 'host:port'),
+    list(either<ListenEntry>([Address, Unix], 'An address, or a unix socket'), 'Several', {
+      minItems: 1,
+      maxItems: 16,
+    }),
+  ],
+  'Address of the gateway, as host:port, or a list of addresses and unix sockets, each with settings of its own. Port 0 takes any free one; without a host, as in ":8080", all addresses of the machine',
+  { default: '0.0.0.0:8080', restart: true },
+)
 
 /** Keys of `server`. */
 export const listenerKeys = {

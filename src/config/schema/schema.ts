@@ -22,7 +22,7 @@ import {
 import { Edge, TrustedHeaders, TrustedProxies } from './edge.js'
 import { Extensions } from './extensions.js'
 import { http2Keys } from './http2.js'
-import { listenerKeys } from './listener.js'
+import { Listen, listenerKeys } from './listener.js'
 import { protection } from './protection.js'
 import { Shed, Tier } from './resilience.js'
 import { ON_FAILURE, Route, Service } from './services.js'
@@ -195,10 +195,7 @@ const Server = object(
 
 export const ConfigSchema = object(
   {
-    listen: scalar('listen', 'Address of the gateway, as host:port. Port 0 takes any free one', {
-      default: '0.0.0.0:8080',
-      restart: true,
-    }),
+    listen: Listen,
     admin: Admin,
     store: Store,
     tiers: list(

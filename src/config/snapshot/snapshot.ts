@@ -1,4 +1,5 @@
 import type { RouteHooks } from '../../extension/route-hooks.js'
+import { UNIX_PEER } from '../../net/address-key.js'
 import { compileAddressSet } from '../../net/addresses.js'
 import { canonicalPath } from '../../net/path.js'
 import type { Config } from '../schema/schema.js'
@@ -53,7 +54,7 @@ export interface Snapshot {
   readonly toldHeaders: ReadonlySet<string>
   /** Keys with which upstreams verify the gateway's tokens. */
   readonly publicKeys: readonly PublicKey[]
-  /** Returns true if an address (from `socket.remoteAddress` or X-Forwarded-For) is a trusted proxy. */
+  /** Returns true if an address (from `socket.remoteAddress` or X-Forwarded-For), or `UNIX_PEER`, is a trusted proxy. */
   readonly isTrustedProxy: (address: string) => boolean
   /** Rules for clients that are turned away before anything else. */
   readonly edge: EdgeRules
@@ -154,9 +155,13 @@ export function compileSnapshot(
   const nobody = noService(services.length, tiers.length)
   const serviceOf = (name: string | undefined) => (name === undefined ? nobody : byName.get(name)!)
   let last = config.routes.length
-  const isTrustedProxy = compileAddressSet(
+  const isTrustedAddress = compileAddressSet(
     config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : [...blocksIn(one.file)])),
   )
+  const trustsUnix = config.trusted_proxies.includes(UNIX_PEER)
+  const isTrustedProxy = trustsUnix
+    ? (address: string) => address === UNIX_PEER || isTrustedAddress(address)
+    : isTrustedAddress
   const extensions = compileExtensions(config, instances)
   const consumers = compileConsumers(config, tierIndex, isTrustedProxy, extensions)
   const hooksOf = (route: RouteConfig, service: string | undefined) =>

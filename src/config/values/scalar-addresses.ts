@@ -1,3 +1,4 @@
+import { UNIX_PEER } from '../../net/address-key.js'
 import { formatListen, type ListenAddress, parseListen } from '../../net/addresses.js'
 import { createBlock, formatBlock, readBlock } from '../../net/parse-cidr.js'
 import { readAddressFile } from './address-file.js'
@@ -8,6 +9,7 @@ import { kindOf, patternKind, textKind } from './scalar-type.js'
 import { readPostgresUrl, readTierSourceUrl } from './tier-source-url.js'
 
 const LISTEN_FIX = 'write host:port, such as 0.0.0.0:8080, 127.0.0.1:8081 or [::]:8080'
+const HTTPS = 443
 const HTTP_URL = 'http(s):// address'
 
 /** Kinds for addresses: of servers, files and clients. */
@@ -19,8 +21,38 @@ export const ADDRESSES = {
     formatListen,
   ),
 
+  /** Port of the https address that requests are redirected to. */
+  redirect: kindOf<number>(
+    'https or https:port',
+    '^https(:[0-9]{1,5})?$',
+    (value, fail) => {
+      const [, digits = String(HTTPS)] = /^https(?::([0-9]{1,5}))?$/.exec(value) ?? [value, '0']
+      const port = Number(digits)
+      return port > 0 && port < 65_536
+        ? port
+        : fail('is no target to redirect to', 'write https, or https:8443')
+    },
+    (port) => (port === HTTPS ? 'https' : `https:${port}`),
+  ),
+
+  /** Permissions of a file. */
+  mode: kindOf<number>(
+    'octal permissions',
+    '^0?[0-7]{3}$',
+    (value, fail) =>
+      /^0?[0-7]{3}$/.test(value)
+        ? Number.parseInt(value, 8)
+        : fail('is not a file mode', 'write three octal digits, such as 0660'),
+    (mode) => mode.toString(8).padStart(4, '0'),
+    ['string', 'integer'],
+  ),
+
   range: textKind('address or CIDR block', '^[0-9a-fA-F.:]+(/[0-9]{1,3})?$', (value, fail) =>
     readRange(value, fail, '10.0.0.0/8, 192.0.2.7 or fd00::/8'),
+  ),
+
+  proxy: textKind('address, CIDR block or unix', '^(unix|[0-9a-fA-F.:]+(/[0-9]{1,3})?)$', (value, fail) =>
+    value === UNIX_PEER ? value : readRange(value, fail, '10.0.0.0/8, 192.0.2.7 or fd00::/8'),
   ),
 
   /** Addresses whose headers are trusted. */

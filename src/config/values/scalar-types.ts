@@ -33,6 +33,17 @@ export const KINDS = {
     ['boolean'],
   ),
 
+  /** How long browsers use https alone, in place of a mapping. */
+  hsts: kindOf<{ max_age: number }>(
+    QUANTITIES.duration.label,
+    QUANTITIES.duration.pattern,
+    (...given) => {
+      const max_age = QUANTITIES.duration.read(...given)
+      return max_age === undefined ? undefined : { max_age }
+    },
+    ({ max_age }) => QUANTITIES.duration.show(max_age),
+  ),
+
   /** Every part of the plain path, in place of a mapping. */
   plain_path: kindOf<Record<'requests' | 'tls' | 'responses', boolean>>(
     'true or false',

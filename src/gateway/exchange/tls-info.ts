@@ -13,6 +13,8 @@ interface ClientCertificate {
 export interface Secured {
   /** Certificate of the client, if it sent one. */
   readonly certificate: ClientCertificate | undefined
+  /** Value of Strict-Transport-Security in every response; undefined: none. */
+  readonly hsts?: string | undefined
 }
 
 const SECURED = Symbol('secured')
@@ -28,6 +30,17 @@ export function securedOf(socket: object): Secured | undefined {
 export function setSecured(socket: object, secured: Secured): void {
   ;(socket as MaybeSecured)[SECURED] = secured
 }
+
+/** Adds Strict-Transport-Security (RFC 6797) to a response over TLS, unless it has one. */
+export function pushHsts(out: string[], secured: Secured | undefined): void {
+  if (secured?.hsts === undefined) return
+  for (let i = 0; i < out.length; i += 2) {
+    if (out[i]!.toLowerCase() === HSTS) return
+  }
+  out.push('Strict-Transport-Security', secured.hsts)
+}
+
+export const HSTS = 'strict-transport-security'
 
 /** Returns the certificate that the client has proven to own, if it sent one. Read once per connection. */
 export function readClientCertificate(socket: TLSSocket): ClientCertificate | undefined {

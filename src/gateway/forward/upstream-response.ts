@@ -1,6 +1,7 @@
 import { wholeReader } from '../../upstream/http1/whole-response.js'
 import type { WholeReader } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
+import { HSTS, pushHsts } from '../exchange/tls-info.js'
 import { reportedCost } from '../quota/cost.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders, QUOTA_FIELDS } from '../quota/headers.js'
 import { MAPPED_FIELDS, mapLocations, mapsLocations } from '../transform/location.js'
@@ -44,6 +45,7 @@ export function clientHeaders(x: Exchange, status: number, raw: readonly string[
   mapLocations(fields, x)
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   pushQuota(out, x)
+  pushHsts(out, x.secured)
   return out
 }
 
@@ -56,6 +58,7 @@ function pushQuota(out: string[], { policy, decision, route }: Exchange): void {
 export function ownFields(x: Exchange): string[] {
   const out = ['Via', VIA, 'X-Request-Id', x.requestId]
   pushQuota(out, x)
+  pushHsts(out, x.secured)
   return out
 }
 
@@ -109,12 +112,14 @@ function endToEnd(
 
 const readUnmapped = wholeReader([...DROPPED, ...QUOTA_FIELDS, 'via'])
 const readMapped = wholeReader([...DROPPED, ...QUOTA_FIELDS, 'via', ...MAPPED_FIELDS])
+const readWithHsts = wholeReader([...DROPPED, ...QUOTA_FIELDS, 'via', ...MAPPED_FIELDS, HSTS])
 
 /**
  * Returns the reader of whole responses to this request. It leaves those to the other reader of which the client gets more
  * or less than the upstream has sent, besides what `ownFields` adds.
  */
 export function wholeReaderOf(x: Exchange): WholeReader {
+  if (x.secured?.hsts !== undefined) return readWithHsts
   return mapsLocations(x) ? readMapped : readUnmapped
 }
 

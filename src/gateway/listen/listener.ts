@@ -1,12 +1,13 @@
 import cluster from 'node:cluster'
 import type { Server } from 'node:http'
-import type { Socket } from 'node:net'
+import type { Server as NetServer, Socket } from 'node:net'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { A_MINUTE, createThrottle } from '../../log-throttle.js'
-import { addressKey, plainAddress } from '../../net/address-key.js'
+import { addressKey, plainAddress, UNIX_PEER } from '../../net/address-key.js'
 import { peerOf } from '../respond/client-error.js'
 import { clientCap, connectionCap } from './open-files.js'
 import { assumeAddress, type ProxyHeader, readProxyHeader } from './proxy-protocol.js'
+import { redirectTo } from './redirect.js'
 
 /** Why the gateway closed a connection before its first request. */
 export type Rejection = 'total' | 'per_client' | 'untrusted' | 'proxy_header' | 'tls'
@@ -30,10 +31,25 @@ export interface TlsStep {
   secure(socket: Socket, next: (secured: Socket) => void, failed: (why: string) => void): void
 }
 
-export interface Entrance {
-  readonly counts: ConnectionCounts
+/** What differs between the addresses of a gateway. */
+export interface Door {
   /** Replaces plain text. */
   readonly tls?: TlsStep | undefined
+  /** True for a unix socket, whose clients have no address. */
+  readonly unix?: boolean
+}
+
+/** An address besides that of the HTTP server. */
+export interface FurtherDoor extends Door {
+  /** Server that accepts there. Its connections are handed to the HTTP server. */
+  readonly server: NetServer
+  /** Port of the https address to which all requests are redirected. Left out: the gateway serves them. */
+  readonly redirect?: number | undefined
+}
+
+export interface Entrance extends Door {
+  readonly counts: ConnectionCounts
+  readonly further?: readonly FurtherDoor[]
   readonly log: {
     warn(fields: object, message: string): void
     debug(fields: object, message: string): void
@@ -52,6 +68,9 @@ export interface Listening {
   readonly speak?: ((socket: Socket, http1: (socket: Socket) => void) => void) | undefined
 }
 
+/** Takes a connection, and the stream to read from: that of TLS, or the connection itself. */
+type Handover = (socket: Socket, readable: Socket) => void
+
 /** Time that a silent connection still has to send something after the server stops listening, in ms. */
 const LAST_WORD_MS = 1_000
 
@@ -69,7 +88,7 @@ type Counted = Socket & { [CLIENT]?: string; [SPOKEN]?: Socket }
  *   server would wait for them, if it knows them at all
  */
 export function takeConnections(server: Server, { snapshot, entrance, speak }: Listening): () => void {
-  const { counts, tls, log } = entrance
+  const { counts, further = [], log } = entrance
   const settings = snapshot().config.server
   const { proxy_protocol: proxied, header_timeout: patience } = settings
   const { rejected } = counts
@@ -86,15 +105,6 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
 
   const most = connectionCap(settings.max_connections)
   const perClient = clientCap(settings, most)
-  // node:cluster offers a connection that a worker does not take to the next worker at once, and goes round and round when
-  // all are full. A worker therefore accepts it and closes it.
-  if (!cluster.isWorker) server.maxConnections = most
-  server.on('drop', () => reject(undefined, 'total', { max_connections: most }, FULL))
-  // After `listen` nothing else handles a failed accept, and an unhandled error event ends the process.
-  server.on('error', (error) => {
-    if (server.listening) complain('total', { error: error.message }, 'a connection could not be accepted')
-  })
-
   function reject(socket: Socket | undefined, reason: Rejection, fields: object, message: string): void {
     rejected[reason]++
     complain(reason, fields, message)
@@ -141,30 +151,42 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     return true
   }
 
-  const plain = !proxied && tls === undefined
-  server.on('connection', (socket: Socket) => {
-    if (open.size >= most) {
-      reject(socket, 'total', { max_connections: most }, FULL)
-      return
-    }
-    open.add(socket)
-    counts.open = open.size
-    socket.once('close', closed)
-    const peer = plainAddress(peerOf(socket))
-    if (peer === '') {
-      // The client reset it before it was looked at: usually a health check.
-      socket.destroy()
-      return
-    }
-    if (plain) {
-      if (admit(socket, peer)) spoken(socket, socket)
-      return
-    }
-    // Nothing else handles a reset during the steps.
-    socket.on('error', () => {})
-    if (proxied) readProxied(socket, peer)
-    else if (admit(socket, peer)) secure(socket, undefined)
-  })
+  /** Handles what one server accepts. */
+  function watch(server: NetServer, door: Door, next: Handover): void {
+    const { tls, unix = false } = door
+    const plain = !proxied && tls === undefined && !unix
+    // node:cluster offers a connection that a worker does not take to the next worker at once, and goes round and round when
+    // all are full. A worker therefore accepts it and closes it.
+    if (!cluster.isWorker) server.maxConnections = most
+    server.on('drop', () => reject(undefined, 'total', { max_connections: most }, FULL))
+    // After `listen` nothing else handles a failed accept, and an unhandled error event ends the process.
+    server.on('error', (error) => {
+      if (server.listening) complain('total', { error: error.message }, 'a connection could not be accepted')
+    })
+    server.on('connection', (socket: Socket) => {
+      if (open.size >= most) {
+        reject(socket, 'total', { max_connections: most }, FULL)
+        return
+      }
+      open.add(socket)
+      counts.open = open.size
+      socket.once('close', closed)
+      const peer = unix ? UNIX_PEER : plainAddress(peerOf(socket))
+      if (peer === '') {
+        // The client reset it before it was looked at: usually a health check.
+        socket.destroy()
+        return
+      }
+      if (plain) {
+        if (admit(socket, peer)) next(socket, socket)
+        return
+      }
+      // Nothing else handles a reset during the steps.
+      socket.on('error', () => {})
+      if (proxied) readProxied(socket, peer, door, next)
+      else if (admit(socket, peer)) secure(socket, undefined, door, next)
+    })
+  }
 
   function spoken(socket: Counted, readable: Socket): void {
     if (left) {
@@ -175,31 +197,43 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     handOver(readable)
   }
 
-  function readProxied(socket: Socket, peer: string): void {
+  function readProxied(socket: Socket, peer: string, door: Door, next: Handover): void {
     if (!snapshot().isTrustedProxy(peer)) {
       reject(socket, 'untrusted', { peer }, STRANGER)
       return
     }
     readProxyHeader(socket, patience, (header) => {
       if (typeof header === 'string') reject(socket, 'proxy_header', { peer, cause: header }, HEADERLESS)
-      else if (admit(socket, plainAddress(header.client?.address ?? peer))) secure(socket, header)
+      else if (admit(socket, plainAddress(header.client?.address ?? peer))) secure(socket, header, door, next)
     })
   }
 
-  function secure(socket: Socket, header: ProxyHeader | undefined): void {
+  function secure(
+    socket: Socket,
+    header: ProxyHeader | undefined,
+    { tls, unix }: Door,
+    next: Handover,
+  ): void {
+    const client = header?.client ?? (unix === true ? { address: UNIX_PEER, port: 0 } : undefined)
     const speakTo = (readable: Socket): void => {
-      if (header !== undefined) assumeAddress(readable, header)
-      spoken(socket, readable)
+      assumeAddress(readable, { client })
+      next(socket, readable)
     }
     if (tls === undefined) speakTo(socket)
     else
       tls.secure(socket, speakTo, (cause) => {
         rejected.tls++
-        complain('tls', { client: header?.client?.address ?? peerOf(socket), cause }, HANDSHAKE)
+        complain('tls', { client: client?.address ?? peerOf(socket), cause }, HANDSHAKE)
       })
   }
 
+  watch(server, entrance, spoken)
+  for (const door of further) {
+    watch(door.server, door, door.redirect === undefined ? spoken : redirectTo(door.redirect, settings))
+  }
+
   return () => {
+    for (const { server } of further) server.close()
     const timer = setTimeout(() => {
       left = true
       for (const socket of open) if (!((socket[SPOKEN]?.bytesRead ?? 0) > 0)) socket.destroy()

@@ -121,7 +121,7 @@ export function readProxyHeader(
 }
 
 /** Makes the socket report the client's address as its own. */
-export function assumeAddress(socket: Socket, { client }: ProxyHeader): void {
+export function assumeAddress(socket: Socket, { client }: Pick<ProxyHeader, 'client'>): void {
   if (client === undefined) return
   Object.defineProperty(socket, 'remoteAddress', { value: client.address })
   Object.defineProperty(socket, 'remotePort', { value: client.port })

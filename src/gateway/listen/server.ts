@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import {
   createServer as createHttpServer,
   type IncomingMessage,
@@ -31,6 +32,8 @@ export interface Accepting {
 export function createServer(listening: Listening, on: Accepting): FastifyInstance {
   let main: Server | undefined
   const leaving: (() => void)[] = []
+  const { further = [] } = listening.entrance
+  let ended: Promise<unknown>[] = []
   const app = Fastify({
     logger: false,
     forceCloseConnections: 'idle',
@@ -42,7 +45,8 @@ export function createServer(listening: Listening, on: Accepting): FastifyInstan
         closeAllConnections()
         on.closeAll()
       }
-      leaving.push(takeConnections(server, listening))
+      const entrance = main === undefined ? listening.entrance : { ...listening.entrance, further: [] }
+      leaving.push(takeConnections(server, { ...listening, entrance }))
       if (main === undefined) {
         main = server
         server.on('upgrade', on.acceptUpgrade)
@@ -57,11 +61,14 @@ export function createServer(listening: Listening, on: Accepting): FastifyInstan
   let left: Promise<void> | undefined
   app.addHook('preClose', (next) => {
     left = on.leave()
+    ended = further.map(({ server }) => once(server, 'close'))
     for (const leave of leaving) leave()
     next()
   })
   // After the server: when `close` resolves, the last tunnel has been recorded.
-  app.addHook('onClose', () => left)
+  app.addHook('onClose', async () => {
+    await Promise.all([left, ...ended])
+  })
   return app
 }
 

@@ -26,6 +26,8 @@ export type TlsReload = 'applied' | 'rejected' | 'unchanged'
 
 export interface TlsOptions {
   readonly settings: TlsSettings
+  /** Key of the settings, for messages. Default: server.tls. */
+  readonly path?: string
   /** Protocols offered by ALPN, the preferred one first. */
   readonly alpn: readonly string[]
   readonly log: {
@@ -33,7 +35,7 @@ export interface TlsOptions {
     warn(fields: object, message: string): void
     error(fields: object, message: string): void
   }
-  readonly onReload?: (result: TlsReload) => void
+  readonly onReload?: ((result: TlsReload) => void) | undefined
   /** Current time in Unix ms. */
   readonly now?: () => number
   /** Ms between two checks of the files when no change is reported. */
@@ -79,7 +81,7 @@ interface Handshake {
  * @throws Error whose message says which file is bad and what to do
  */
 export async function openTls(options: TlsOptions): Promise<Tls> {
-  const { alpn, log, onReload, now = Date.now, pollMs = 1_000, stableMs = 300 } = options
+  const { alpn, log, path = 'server.tls', onReload, now = Date.now, pollMs = 1_000, stableMs = 300 } = options
   let wanted = options.settings
   let watches: readonly { close(): void }[] = []
   let closed = false
@@ -92,7 +94,7 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
   // Before the files are read: a change in between is then detected.
   await watch()
   const problems: string[] = []
-  const first = await loadCertificates(wanted, (path, message) => problems.push(said(path, message)))
+  const first = await loadCertificates(wanted, (at, message) => problems.push(said(at, message)))
   if (first === undefined) {
     stopWatching()
     throw new Error(problems.join('\n'))
@@ -118,6 +120,7 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     const byName = contextsByName(certificates, shared)
     const [standard] = certificates
     const required = clientCa !== undefined && mode === 'required'
+    const hsts = rest.hsts && hstsOf(rest.hsts)
     const made = createServer({
       ...shared,
       cert: standard!.cert,
@@ -139,7 +142,7 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
         socket.destroy()
         return
       }
-      setSecured(socket, { certificate })
+      setSecured(socket, { certificate, hsts })
       handshake.next(socket)
     })
     made.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
@@ -147,6 +150,10 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
       socket.destroy()
     })
     return made
+  }
+
+  function said(at: readonly (string | number)[], message: string): string {
+    return `${path}${at.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')}: ${message}`
   }
 
   function take(ends: string): Handshake | undefined {
@@ -158,16 +165,13 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
 
   function lookAtDates(): void {
     const at = now()
-    checkDates(loaded.certificates, at, (path, message) => log.error({}, said(path, message)))
+    checkDates(loaded.certificates, at, (key, message) => log.error({}, said(key, message)))
     for (const { file, notAfter } of loaded.certificates) {
       const left = notAfter - at
       if (left <= 0 || left > EXPIRY_WARNING_MS) continue
       const days = Math.floor(left / DAY_MS)
       const fields = { certificate: file, expires: new Date(notAfter).toISOString() }
-      log.warn(
-        fields,
-        `a certificate of server.tls expires in ${days} ${days === 1 ? 'day' : 'days'}; renew it`,
-      )
+      log.warn(fields, `a certificate of ${path} expires in ${days} ${days === 1 ? 'day' : 'days'}; renew it`)
     }
   }
 
@@ -188,7 +192,7 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
   async function replace(): Promise<TlsReload> {
     const settings = wanted
     const messages: string[] = []
-    const next = await loadCertificates(settings, (path, message) => messages.push(said(path, message)))
+    const next = await loadCertificates(settings, (at, message) => messages.push(said(at, message)))
     if (next !== undefined) messages.push(...expiredInPlaceOfGood(next, now()))
     const result = next === undefined || messages.length > 0 ? 'rejected' : apply(settings, next)
     if (result === 'rejected') {
@@ -208,10 +212,10 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
   function expiredInPlaceOfGood({ certificates }: LoadedTls, at: number): string[] {
     const good = loaded.certificates.filter(({ notAfter }) => notAfter > at)
     const messages: string[] = []
-    checkDates(certificates, at, (path, message) => {
-      const { file, names, notAfter } = certificates[path[1] as number]!
+    checkDates(certificates, at, (key, message) => {
+      const { file, names, notAfter } = certificates[key[1] as number]!
       const serves = good.some((one) => one.file === file || one.names.some((name) => names.includes(name)))
-      if (notAfter <= at && serves) messages.push(said(path, message))
+      if (notAfter <= at && serves) messages.push(said(key, message))
     })
     return messages
   }
@@ -265,14 +269,17 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
 
 function ignore(): void {}
 
+/** Returns the value of Strict-Transport-Security (RFC 6797 §6.1). */
+function hstsOf({ max_age, include_subdomains, preload }: NonNullable<TlsSettings['hsts']>): string {
+  const parts = [include_subdomains && 'includeSubDomains', preload && 'preload'].filter(
+    (part) => part !== false,
+  )
+  return [`max-age=${Math.floor(max_age / 1000)}`, ...parts].join('; ')
+}
+
 function filesOf({ certificates, client_ca: ca }: TlsSettings): readonly string[] {
   const files = certificates.flatMap(({ cert, key }) => [cert, key])
   return [...new Set(ca === undefined ? files : [...files, ca])]
-}
-
-function said(path: readonly (string | number)[], message: string): string {
-  const at = path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('')
-  return `server.tls${at}: ${message}`
 }
 
 /** Returns a key that no other open connection has. */

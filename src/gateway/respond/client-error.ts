@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
+import { pushHsts } from '../exchange/tls-info.js'
 import { shapeOwn } from '../transform/response-headers.js'
 
 /** How long a refused connection may take to read its response, in ms. */
@@ -117,6 +118,7 @@ export function problemHeaders(x: Exchange, { headers }: Refusal, body: string):
     x.requestId,
   ]
   if (headers !== undefined) fields.push(...headers)
+  pushHsts(fields, x.secured)
   if (x.route?.shape !== undefined) shapeOwn(fields, x.route.shape, x)
   return fields
 }

@@ -51,7 +51,8 @@ export function sendRefusal(
   }
   const { prepared } = refusal
   const other: object = res
-  if (prepared !== undefined && other instanceof PlainResponse && x.route?.shape === undefined && !draining) {
+  const usual = x.route?.shape === undefined && x.secured?.hsts === undefined && !draining
+  if (prepared !== undefined && other instanceof PlainResponse && usual) {
     sendPrepared(x, other, status, prepared)
     return
   }

@@ -1,6 +1,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Exchange } from '../exchange/exchange.js'
+import { pushHsts } from '../exchange/tls-info.js'
 import { endBare, endConnection } from './client-error.js'
 import { endLingering, endWhole, hasUnreadBody } from './send-error.js'
 
@@ -46,6 +47,7 @@ function noteAnswer(x: Exchange, { status, fields, body, cause }: Answer) {
   const headers = [...fields]
   if (!isBodiless(status)) headers.push('Content-Length', String(bytes.length))
   headers.push('X-Request-Id', x.requestId)
+  pushHsts(headers, x.secured)
   return { bytes, headers }
 }
 

@@ -59,7 +59,7 @@ export async function startProcessOn(
   const addresses = await new Promise<RegExpExecArray>((resolve, reject) => {
     child.stderr!.on('data', (text: string) => {
       stderr += text
-      const found = /listens on (https?:\S+), admin on (http:[^\s,]+)/.exec(stderr)
+      const found = /listens on ([^\s,]+),(?: [^\s,]+,)* admin on (http:[^\s,]+)/.exec(stderr)
       if (found !== null) resolve(found)
     })
     exited.then((code) => reject(new Error(`the gateway ended with ${code}: ${stderr}`)))
