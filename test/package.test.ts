@@ -25,6 +25,7 @@ const EXPECTED = [
   /^grafana\/(alerts|prometheus)\.yml$/,
   /^grafana\/(dashboards|provisioning\/\w+)\/\w+\.(json|yaml)$/,
   /^deploy\/[\w./-]+$/,
+  /^examples\/[\w./-]+$/,
   /^config\/(tidegate\.yaml|schema\.json)$/,
   /^(package\.json|README\.md|LICENSE|sbom\.cdx\.json)$/,
 ]
@@ -55,7 +56,8 @@ t.test('the packed tarball', async (t) => {
       .filter((name) => name.includes('.'))
       .map((name) => `docs/${name}`)
     const boards = readdirSync(join(root, 'grafana/dashboards')).map((name) => `grafana/dashboards/${name}`)
-    const deploy = readdirSync(join(root, 'deploy'), { recursive: true, withFileTypes: true })
+    const deploy = ['deploy', 'examples']
+      .flatMap((name) => readdirSync(join(root, name), { recursive: true, withFileTypes: true }))
       .filter((entry) => entry.isFile())
       .map((entry) => relative(root, join(entry.parentPath, entry.name)))
     const page = readdirSync(join(root, 'src/admin/page')).map((name) => `dist/admin/page/${name}`)
