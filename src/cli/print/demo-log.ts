@@ -62,8 +62,9 @@ export function describeRequest(record: RequestRecord, paint: Paint): string {
   return `  ${paint(colour, String(status))}  ${method.padEnd(6)} ${path.padEnd(24)}  ${who.padEnd(20)}  ${outcome(record)}`.trimEnd()
 }
 
-function outcome({ error, decision, route, policy, tier, snapshot }: RequestRecord): string {
-  if (decision === undefined) return error ?? (snapshot.tiers[tier] === undefined ? '' : 'unlimited')
+function outcome({ error, decision, exempt, route, policy, tier, snapshot }: RequestRecord): string {
+  if (decision === undefined)
+    return error ?? (snapshot.tiers[tier] === undefined ? '' : exempt === true ? 'exempt' : 'unlimited')
   const name = policy?.limits[decision.binding]?.name ?? 'quota'
   if (decision.allowed) return error ?? `${name}: ${decision.remaining} left`
   const left = decision.remaining > 0 ? `${decision.remaining} left, ${route?.cost} needed` : 'spent'

@@ -101,6 +101,7 @@ function checkServices({ services, tiers }: DraftConfig, error: Report): void {
       typeof entry === 'object' ? entry.url : entry,
     )
     reportTwice(upstreams, ['services', name, 'upstreams'], error)
+    checkExempt(service, name, error)
     if (service.limits === undefined) continue
     const path = ['services', name, 'limits']
     for (const [tier, limits] of Object.entries(service.limits)) {
@@ -112,6 +113,19 @@ function checkServices({ services, tiers }: DraftConfig, error: Report): void {
       error(path, `the tier "${tier}" has no limit; add one, or "${tier}: unlimited"`)
     }
   }
+}
+
+type DraftService = NonNullable<NonNullable<DraftConfig['services']>[string]>
+
+function checkExempt({ exempt, limits }: DraftService, name: string, error: Report): void {
+  if (exempt === undefined) return
+  const path = ['services', name, 'exempt']
+  if (limits === undefined) error(path, 'has no effect: the service has no limits; remove it')
+  const { consumers, addresses } = exempt
+  if (consumers?.length === 0 && addresses?.length === 0)
+    error(path, 'exempts nobody; give consumers or addresses')
+  reportTwice(consumers, [...path, 'consumers'], error)
+  reportTwice(addresses, [...path, 'addresses'], error)
 }
 
 function checkRoutes({ routes }: DraftConfig, error: Report): void {

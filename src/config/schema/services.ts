@@ -121,6 +121,24 @@ export const Service = object(
     'limits?': named(limits, 'Limits of every tier. Default: the service is not limited', {
       examples: [{ free: '10/min', pro: ['5/s', '100/min'], enterprise: 'unlimited' }],
     }),
+    'exempt?': object(
+      {
+        consumers: list(
+          string('Id of a consumer', { minLength: 1, maxLength: 256 }),
+          'Consumers by their ids',
+          {
+            default: [],
+            maxItems: 10_000,
+          },
+        ),
+        addresses: list(scalar('range', 'An address or a CIDR block'), 'Addresses of clients', {
+          default: [],
+          maxItems: 10_000,
+          examples: [['10.0.0.0/8']],
+        }),
+      },
+      'Callers whose requests pass without being counted, whatever their tier',
+    ),
     show_decided_by: boolean(
       'Tell clients in X-Tidegate-Decided-By that the gateway decided without the store: open or local',
       { default: false },

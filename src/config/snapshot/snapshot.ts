@@ -7,6 +7,7 @@ import { blocksIn } from '../values/address-file.js'
 import { type ConsumerSource, compileConsumers } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
 import { compileEdge, type EdgeRules } from './edge.js'
+import { compileExempt, type IsExempt } from './exempt.js'
 import { type CompiledExtension, compileExtensions, compileHooks, type InstanceHooks } from './extensions.js'
 import { deepFreeze } from './freeze.js'
 import { configHashes } from './hash.js'
@@ -77,6 +78,8 @@ export interface Service extends UpstreamSettings, ResilienceSettings {
   readonly onFailure: OnFailure
   /** Policies by tier index. `undefined` for unlimited: the store is not asked. */
   readonly policies: readonly (Policy | undefined)[]
+  /** Returns true for callers that are not counted. Undefined: there are none. */
+  readonly exempt: IsExempt | undefined
   /** True if clients are told that a decision was made without the store. */
   readonly showDecidedBy: boolean
   /** Set while its requests are answered with 503. */
@@ -208,6 +211,7 @@ function compileService(index: number, name: string, service: ServiceConfig, con
       const limits = service.limits?.[tier]
       return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits, refunds)
     }),
+    exempt: compileExempt(service.exempt),
     showDecidedBy: service.show_decided_by,
     maintenance: compileMaintenance(service.maintenance),
     identity: compileIdentity(name, service),
@@ -224,6 +228,7 @@ function noService(index: number, tiers: number): Service {
     name: 'none',
     onFailure: 'open',
     policies,
+    exempt: undefined,
     showDecidedBy: false,
     maintenance: undefined,
     identity: undefined,

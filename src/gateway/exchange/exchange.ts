@@ -71,6 +71,8 @@ export class Exchange {
   policy: Policy | undefined
   /** True if the store could not tell whether the caller has boosts or overrides. */
   limitsUnchecked = false
+  /** True if the service does not count this caller. */
+  exempt = false
 
   // admit
   guard: Guard | undefined

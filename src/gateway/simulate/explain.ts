@@ -243,6 +243,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     tier_stale: x.tierStale,
     tier_unchecked: x.tierUnchecked,
     limits_unchecked: x.limitsUnchecked,
+    ...(x.exempt && { exempt: true }),
     tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,

@@ -144,7 +144,7 @@ export function createPlan(snapshot: Snapshot) {
         limit,
       })
       const ofTier = quotaOf.policies[x.tier]
-      if (ofTier === undefined) return planned(undefined)
+      if (ofTier === undefined || quotaOf.exempt?.(consumer, logged.clientIp)) return planned(undefined)
       const policy = forTenant(ofTier, x.tenant)
       const levels = levelsOf(x)
       const { asked, due } = costsOf(x, logged)

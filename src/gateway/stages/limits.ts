@@ -5,13 +5,17 @@ import type { Exchange } from '../exchange/exchange.js'
 /**
  * Creates the stage that finds the limits of the request: those of its tier, with the boosts and overrides of its
  * consumer and tenant. It reads memory only, unless the gateway does not know whether there are any: then it waits for
- * the store, at most `store.timeout`. If the store can't tell, those that are in memory apply.
+ * the store, at most `store.timeout`. A caller that the service exempts has none. If the store can't tell, those that are in memory apply.
  */
 export function resolveLimits(amounts: Pick<Amounts, 'find' | 'policyFor' | 'isWhole'>) {
   return function resolveLimits(x: Exchange): undefined | Promise<undefined> {
     const { quotaOf: service } = x.route!
     const ofTier = service.policies[x.tier]
     if (ofTier === undefined) return undefined
+    if (service.exempt?.(x.identifiedBy === 'ip' ? undefined : x.consumer, x.clientIp) === true) {
+      x.exempt = true
+      return undefined
+    }
     const policy = forTenant(ofTier, x.tenant)
     // Nothing is looked up for an address: anybody can have many.
     if (x.identifiedBy === 'ip' && !amounts.isWhole()) {

@@ -35,6 +35,8 @@ export interface DecisionData {
   readonly tier_unchecked: boolean
   /** True if the store could not tell whether the caller has boosts or overrides. */
   readonly limits_unchecked: boolean
+  /** Present if the service does not count this caller. */
+  readonly exempt?: true
   /** When the assignment expires, ISO 8601; null: nothing was assigned, or the assignment does not expire. */
   readonly tier_until: string | null
   readonly cost: number | null

@@ -55,6 +55,7 @@ type Refs = Writable<
     | 'tierStale'
     | 'tierUnchecked'
     | 'limitsUnchecked'
+    | 'exempt'
     | 'tierUntil'
   >
 > & {
@@ -121,6 +122,7 @@ export function createRing(size: number, counts: boolean): Ring {
           tierStale: false,
           tierUnchecked: false,
           limitsUnchecked: false,
+          exempt: false,
           tierUntil: undefined,
         })),
       }
@@ -177,6 +179,7 @@ export function createRing(size: number, counts: boolean): Ring {
       tier_stale: ref.tierStale,
       tier_unchecked: ref.tierUnchecked,
       limits_unchecked: ref.limitsUnchecked,
+      ...(ref.exempt === true && { exempt: true }),
       tier_until: tierUntil === undefined ? null : new Date(tierUntil).toISOString(),
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
@@ -239,6 +242,7 @@ export function createRing(size: number, counts: boolean): Ring {
       ref.tierStale = r.tierStale
       ref.tierUnchecked = r.tierUnchecked
       ref.limitsUnchecked = r.limitsUnchecked
+      ref.exempt = r.exempt === true
       ref.tierUntil = r.tierUntil
       ref.decidedBy = decision?.decidedBy
       ref.reason = decision?.reason

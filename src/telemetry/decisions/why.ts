@@ -20,7 +20,8 @@ export function whyOf(d: DecisionData): string {
   if (error !== null) return refused(d)
   if (d.identified_by === null)
     return 'The route answers by itself, before the gateway identifies the caller.'
-  return `Not limited: tier ${d.tier} is unlimited on ${quotaOf(d)}, nothing is counted.${status >= 500 ? ` ${afterwards(d)}` : ''}`
+  const reason = d.exempt === true ? `the caller is exempt` : `tier ${d.tier} is unlimited`
+  return `Not limited: ${reason} on ${quotaOf(d)}, nothing is counted.${status >= 500 ? ` ${afterwards(d)}` : ''}`
 }
 
 const quotaOf = (d: DecisionData) => d.quota_of ?? d.service

@@ -34,6 +34,8 @@ export interface RequestRecord {
   readonly tierUnchecked: boolean
   /** True if the store could not tell whether the caller has boosts or overrides. */
   readonly limitsUnchecked: boolean
+  /** True if the service does not count this caller. */
+  readonly exempt?: boolean
   /** Unix ms at which the assignment of the tier expires, if it does. */
   readonly tierUntil: number | undefined
   readonly consumer: string | undefined

@@ -18,7 +18,7 @@ consumers:
   - header: { name: x-user-id, from: anyone }
   - ip: {}
 services:
-  payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 2/min, pro: unlimited } }
+  payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 2/min, pro: unlimited }, exempt: { addresses: [203.0.113.0/24] } }
   other: { upstreams: [http://127.0.0.1:9002] }
 routes:
   - { path: /payments/*, service: payments }
@@ -99,6 +99,8 @@ t.test('it finds consumer and tier as a request would, and repeats no key', asyn
   const { ask, assignments } = open()
   const acme = await ask('GET', '/payments/1', { headers: [['X-Api-Key', KEY]] })
   t.match(acme, { consumer: 'acme', identified_by: 'api_key', tier: 'pro', tier_from: 'credential' })
+  const exempt = await ask('GET', '/payments/1', { headers: [], peer: '203.0.113.9' })
+  t.match(exempt, { exempt: true, decision: null, why: /^Not limited: the caller is exempt on payments/ })
   t.match(acme.why, /^Not limited: tier pro is unlimited on payments/)
   const wrong = await ask('GET', '/payments/1', { headers: [['x-api-key', 'hunter2']] })
   t.match(wrong, { status: 401, error: 'unauthorized', consumer: null })

@@ -1,3 +1,4 @@
+// Tests src/config/snapshot/exempt.ts
 import t from 'tap'
 import type { Policy } from '../../../src/config/snapshot/policy.js'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
@@ -67,4 +68,32 @@ t.test('a stranger waits for its changes; one that cannot be looked up is marked
   const lost = () => Promise.reject(new Error('the store is away'))
   t.same(await strangerOf(lost, 'api_key'), [inMemory, true, 1])
   t.same(await strangerOf(lost, 'ip'), [free, false, 0], 'an address is not looked up')
+})
+
+t.test('a caller that the service exempts has no limits, by its id or its address', (t) => {
+  const snapshot = snapshotOf(`
+tiers: [free]
+services:
+  payments:
+    upstreams: [http://127.0.0.1:9001]
+    limits: { free: 10/min }
+    exempt: { consumers: [staff, 192.0.2.1], addresses: [10.0.0.0/8] }
+routes:
+  - { path: /payments/*, service: payments }
+`)
+  const stage = resolveLimits(memoryAmounts())
+  const exemptFor = (consumer: string, identifiedBy: Exchange['identifiedBy'], clientIp = '198.51.100.7') => {
+    const x = exchangeFor(snapshot, { target: '/payments/1' })
+    matchRoute(x)
+    Object.assign(x, { consumer, identifiedBy, clientIp, tier: 0 })
+    t.equal(stage(x), undefined)
+    t.equal(x.policy === undefined, x.exempt)
+    return x.exempt
+  }
+  t.ok(exemptFor('staff', 'api_key'))
+  t.notOk(exemptFor('ann', 'api_key'))
+  t.ok(exemptFor('ann', 'api_key', '10.1.2.3'))
+  t.ok(exemptFor('10.1.2.3', 'ip', '10.1.2.3'))
+  t.notOk(exemptFor('192.0.2.1', 'ip', '192.0.2.1'), 'an address is no id')
+  t.end()
 })

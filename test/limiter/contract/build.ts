@@ -42,6 +42,7 @@ export function serviceOf(
     name,
     onFailure,
     policies,
+    exempt: undefined,
     showDecidedBy: false,
     maintenance: undefined,
     identity: undefined,

@@ -138,6 +138,7 @@ function service(
     upstreams,
     onFailure: 'open',
     policies,
+    exempt: undefined,
     showDecidedBy: false,
     maintenance: undefined,
     identity: undefined,
