@@ -57,7 +57,14 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
   }
 
   /** Counts and logs a failure. Returns what the request ends with, by `on_error`. */
-  function failed(x: Exchange, hook: BoundHook, kind: HookKind, error: unknown): Refusal | undefined {
+  function failed(
+    x: Exchange,
+    hook: BoundHook,
+    kind: HookKind,
+    error: unknown,
+    began: number,
+  ): Refusal | undefined {
+    record(x, hook, began, true)
     const { extension, hook: name, onError } = hook
     metrics.extensionFailed(extension, name)
     const text = errorText(error)
@@ -69,11 +76,12 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
     return { code: 'extension_failed', headers: RETRY_SOON, cause: cause.slice(0, MAX_CAUSE) }
   }
 
-  function taken(x: Exchange, hook: BoundHook, kind: HookKind, result: unknown): StageOutcome {
+  function taken(x: Exchange, hook: BoundHook, kind: HookKind, result: unknown, began: number): StageOutcome {
     const state = x.hooks!
     const outcome = kind.take(result, state, x, hook)
     const effect = outcome !== undefined ? 'responded' : result === undefined ? kind.idle : kind.done
     state.notes.push(hook.extension, hook.hook, effect)
+    record(x, hook, began, false)
     return outcome
   }
 
@@ -84,8 +92,9 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
     return onError === 'skip' ? undefined : { cause: `extension ${extension} wants the body`, ...refusal }
   }
 
-  function record(x: Exchange, { extension, hook }: BoundHook, began: number, ended: number): void {
-    x.trace?.recording?.hooks.push({ extension, hook, began, ended })
+  /** Records the hook that has ended now, for its span. */
+  function record(x: Exchange, { extension, hook }: BoundHook, began: number, failed: boolean): void {
+    x.trace?.recording?.hooks.push({ extension, hook, began, ended: performance.now(), failed })
   }
 
   /** Goes on when the promise that a hook returned is settled, or when its time is over. */
@@ -103,9 +112,8 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
         try {
           outcome = step(waited)
         } catch (error) {
-          outcome = failed(x, hooks[at]!, kind, error)
+          outcome = failed(x, hooks[at]!, kind, error, waited.began)
         }
-        record(x, hooks[at]!, waited.began, performance.now())
         const next = outcome ?? run(x, hooks, kind, later, at + 1)
         if (next !== WAITING) later.proceed(next)
       } catch (error) {
@@ -120,7 +128,7 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
     }
 
     const fulfilled = (value: unknown) =>
-      settle(({ x, hooks, at, kind }) => taken(x, hooks[at]!, kind, value))
+      settle(({ x, hooks, at, kind, began }) => taken(x, hooks[at]!, kind, value, began))
     const rejected = (error: unknown) =>
       settle(() => {
         throw error
@@ -169,15 +177,14 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
         else if (isThenable(result)) {
           wait({ x, hooks, at, kind, later, began }, result)
           outcome = WAITING
-        } else outcome = taken(x, hook, kind, result)
+        } else outcome = taken(x, hook, kind, result, began)
       } catch (error) {
-        outcome = failed(x, hook, kind, error)
+        outcome = failed(x, hook, kind, error, began)
       }
       const ended = performance.now()
       if (ended - began > LONGEST_BLOCK_MS)
         warn(hook, { blocked_ms: Math.round(ended - began) }, 'a hook of an extension held up all requests')
       if (outcome === WAITING) return WAITING
-      record(x, hook, began, ended)
       if (outcome !== undefined) return outcome
       began = ended
     }

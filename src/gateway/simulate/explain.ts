@@ -17,6 +17,7 @@ import { createShares } from '../../shares.js'
 import {
   type DecisionData,
   decisionPart,
+  hookEffects,
   reportedLimits,
   tierFrom,
 } from '../../telemetry/decisions/decision-data.js'
@@ -28,6 +29,7 @@ import type { GuardState } from '../../upstream/guard/guard.js'
 import type { UpstreamState } from '../../upstream/pool/state.js'
 import { Exchange } from '../exchange/exchange.js'
 import { identityHeader, NO_HEADERS, readHeaders } from '../exchange/headers.js'
+import { hookStateOf } from '../extensions/request-view.js'
 import { createHookRunner } from '../extensions/runner.js'
 import { costOf } from '../quota/cost.js'
 import { outcomeOf, type Stage } from '../request-lifecycle.js'
@@ -162,10 +164,13 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
         problem = (error as Error).message
       }
     }
-    const passes = ended === undefined && problem === null && decision?.allowed !== false
+    const admitted = ended === undefined && problem === null && decision?.allowed !== false
+    const failed = admitted ? await endOf(x, [hooks.onUpstreamRequest]) : undefined
+    const passes = admitted && failed === undefined
+    noteNotRun(x, passes ? 'onResponse' : decision?.allowed === false ? 'onDenied' : undefined)
     const found = ended === undefined ? await upstreamsOf(x) : null
     const nobody = passes && found !== null && found.drained === found.all
-    const d = dataOf(x, ended, decision)
+    const d = dataOf(x, ended ?? failed, decision)
     const { request_id, time, upstream, upstream_ms, duration_ms, ...rest } = d
     const key = x.path === '' ? undefined : canonicalPath(x.path)?.key
     const fits = key === undefined ? [] : fitting(snapshot.routes, method, x.host, key)
@@ -184,6 +189,12 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
       problem,
     }
   }
+}
+
+/** Notes the hooks of a kind that never runs here. */
+function noteNotRun(x: Exchange, kind: 'onResponse' | 'onDenied' | undefined): void {
+  for (const { extension, hook } of (kind && x.route!.hooks?.[kind]) ?? [])
+    hookStateOf(x).notes.push(extension, hook, 'was not run')
 }
 
 /** Explains that an identity header is not trusted from the request's address. */
@@ -246,6 +257,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     ...(x.exempt && { exempt: true }),
     tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
     cost: x.cost ?? route?.cost ?? null,
+    ...hookEffects(x.hooks?.notes),
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
     limits: decision && policy ? reportedLimits(policy.limits, decision, decision.counted?.numbers) : [],
     status: ended?.status ?? (denied ? ERRORS[code].status : 0),

@@ -43,6 +43,8 @@ export interface DecisionData {
   /** Null: no limit was checked, since the request was refused earlier, or its tier is unlimited. */
   readonly decision: DecisionPart | null
   readonly limits: readonly ReportedLimit[]
+  /** Hooks of extensions that ran, in their order; left out: none did. */
+  readonly hooks?: readonly HookEffect[]
   /** Response status; 0: the request was not sent, or has no response yet. */
   readonly status: number
   readonly error: ErrorCode | null
@@ -50,6 +52,22 @@ export interface DecisionData {
   readonly upstream: string | null
   readonly upstream_ms: number
   readonly duration_ms: number
+}
+
+/** Effect of a hook of an extension on a request. */
+export interface HookEffect {
+  readonly extension: string
+  readonly hook: string
+  readonly effect: string
+}
+
+/** Returns the effects that an exchange has noted. */
+export function hookEffects(notes: readonly string[] | undefined): Pick<DecisionData, 'hooks'> {
+  if (notes === undefined || notes.length === 0) return {}
+  const hooks: HookEffect[] = []
+  for (let i = 0; i < notes.length; i += 3)
+    hooks.push({ extension: notes[i]!, hook: notes[i + 1]!, effect: notes[i + 2]! })
+  return { hooks }
 }
 
 export interface DecisionPart {

@@ -2,7 +2,7 @@ import { COUNTED } from '../../limiter/limit-readings.js'
 import type { DecidedBy, DegradedReason } from '../../limiter/limiter.js'
 import type { RequestRecord } from '../record/record.js'
 import { pathOf } from '../record/target.js'
-import { type DecisionData, decisionPart, reportedLimits, tierFrom } from './decision-data.js'
+import { type DecisionData, decisionPart, hookEffects, reportedLimits, tierFrom } from './decision-data.js'
 
 export interface ClassKeptSince {
   readonly kept: number
@@ -61,6 +61,7 @@ type Refs = Writable<
 > & {
   place: Place | undefined
   upstream: string | undefined
+  notes: readonly string[] | undefined
   decidedBy: DecidedBy | undefined
   reason: DegradedReason | undefined
 }
@@ -114,6 +115,7 @@ export function createRing(size: number, counts: boolean): Ring {
           policy: undefined,
           error: undefined,
           upstream: undefined,
+          notes: undefined,
           decidedBy: undefined,
           reason: undefined,
           identifiedBy: undefined,
@@ -184,6 +186,7 @@ export function createRing(size: number, counts: boolean): Ring {
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
       limits: decided ? reportedLimits(limits, decided, counted) : [],
+      ...hookEffects(ref.notes),
       status: n(STATUS),
       error: ref.error ?? null,
       cause: cause ? shown(cause, MOST.cause) : null,
@@ -236,6 +239,7 @@ export function createRing(size: number, counts: boolean): Ring {
       ref.policy = r.policy
       ref.error = r.error
       ref.upstream = r.upstream?.origin
+      ref.notes = r.hooks?.notes
       ref.identifiedBy = r.identifiedBy
       ref.tierFrom = r.tierFrom
       ref.tierSource = r.tierSource

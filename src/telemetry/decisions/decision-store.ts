@@ -75,7 +75,8 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
   function ringFor(r: RequestRecord): Ring | undefined {
     if (r.decision?.allowed === false) return rings.denied
     if (isFailure(r.status, r.error)) return rings.failed
-    if (r.error !== undefined) return rings.others
+    // A cause without an error: a stage has answered instead of the upstream.
+    if (r.error !== undefined || r.cause !== undefined) return rings.others
     return (r.sampled ?? random() < r.snapshot.config.decisions.sample) ? rings.others : undefined
   }
 

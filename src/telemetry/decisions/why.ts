@@ -8,9 +8,20 @@ const OUT_OF_REACH: Readonly<Record<DegradedReason, string>> = {
   breaker: 'the store was out of reach',
 }
 
-/** Explains, for a person, what happened to a request and why, in a sentence or two. */
+/** Explains, for a person, what happened to a request and why, in a few sentences. */
 export function whyOf(d: DecisionData): string {
-  const { decision, error, status } = d
+  return outcome(d) + effects(d)
+}
+
+/** Says what the hooks of extensions did. */
+function effects({ hooks = [] }: DecisionData): string {
+  if (hooks.length === 0) return ''
+  const each = hooks.map(({ extension, hook, effect }) => `${hook} of ${extension} ${effect}`)
+  return ` Extensions: ${each.join('; ')}.`
+}
+
+function outcome(d: DecisionData): string {
+  const { decision, error, status, cause } = d
   if (error === 'no_route') return 'No route matches its host and path.'
   if (d.route === null) return refused(d)
   if (decision !== null) {
@@ -18,6 +29,7 @@ export function whyOf(d: DecisionData): string {
     return decision.allowed && (status >= 500 || error !== null) ? `${decided} ${afterwards(d)}` : decided
   }
   if (error !== null) return refused(d)
+  if (cause !== null) return `Answered with ${status} by the ${cause}.`
   if (d.identified_by === null)
     return 'The route answers by itself, before the gateway identifies the caller.'
   const reason = d.exempt === true ? `the caller is exempt` : `tier ${d.tier} is unlimited`

@@ -48,6 +48,8 @@ export interface RequestRecord {
   /** Limits that applied to the request. */
   readonly policy: Policy | undefined
   readonly decision: Decision | undefined
+  /** Effects of the hooks of extensions that ran: extension, hook, effect, … Left out: none ran. */
+  readonly hooks?: { readonly notes: readonly string[] } | undefined
   /**
    * True if the request is in the sample that is kept for explanations, whatever its outcome; undefined: not decided.
    */

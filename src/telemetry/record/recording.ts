@@ -37,6 +37,7 @@ export interface RecordedHook {
   readonly hook: string
   readonly began: number
   readonly ended: number
+  readonly failed: boolean
 }
 
 /** One attempt to get a response from an upstream. */

@@ -16,7 +16,7 @@ import type { Decision } from '../../limiter/limiter.js'
 import { isNear, METHODS } from '../metrics/recorder.js'
 import { perSnapshot } from '../record/per-snapshot.js'
 import type { RequestRecord } from '../record/record.js'
-import { type Call, newSpanId, type Recording } from '../record/recording.js'
+import { type Call, newSpanId, type RecordedHook, type Recording } from '../record/recording.js'
 import { pathOf } from '../record/target.js'
 import type { TraceContext } from '../record/trace-context.js'
 
@@ -25,7 +25,7 @@ import type { TraceContext } from '../record/trace-context.js'
  * contain no query, no credential and no header except `User-Agent`.
  */
 export interface SpanMaker {
-  /** Makes the server span, then the limiter's span and one for each attempt. */
+  /** Makes the server span, then one for each hook of an extension, the limiter's and one for each attempt. */
   ofRequest(r: RequestRecord, recording: Recording): ReadableSpan[]
   /** Makes the span of a mirrored copy, when the copy ends. */
   ofCopy(trace: TraceContext, call: Call): ReadableSpan
@@ -142,6 +142,18 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     return make(trace, newSpanId(), limitAt, limitAt + took, { name: 'take quota', kind, attributes, status })
   }
 
+  function ofHook(
+    trace: TraceContext,
+    { extension, hook, began, ended, failed }: RecordedHook,
+  ): ReadableSpan {
+    return make(trace, newSpanId(), began, ended, {
+      name: `${extension} ${hook}`,
+      kind: SpanKind.INTERNAL,
+      attributes: { 'tidegate.extension': extension, 'tidegate.hook': hook },
+      status: failed ? FAILED : UNSET,
+    })
+  }
+
   function ofCall(trace: TraceContext, call: Call): ReadableSpan {
     const { upstream, status, error, grpcStatus } = call
     const known = METHODS.includes(call.method)
@@ -174,6 +186,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     ofRequest(r, recording) {
       const trace = r.trace!
       const spans = [ofServer(trace, r, recording)]
+      for (const hook of recording.hooks) spans.push(ofHook(trace, hook))
       if (recording.limitAt > 0) spans.push(ofLimiter(trace, r, recording))
       for (const call of recording.calls) spans.push(ofCall(trace, call))
       return spans
