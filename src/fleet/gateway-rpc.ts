@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { channelOf } from '../limiter/redis/connect.js'
 import { createPresence, type Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { nameOf } from './gateway-status.js'
-import { channelOf, type Subscriber } from './pubsub.js'
+import type { Subscriber } from './pubsub.js'
 
 /**
  * Questions and answers between the gateways on one store, for example the decision that another gateway made, or what
@@ -61,8 +62,8 @@ export interface FleetOptions {
   readonly member: boolean
   /** Name of this gateway. Default: host and process id. */
   readonly node?: string
-  /** Says when the store may have forgotten the list of gateways. Default: the list is only written at intervals. */
-  readonly heartbeat?: Heartbeat | undefined
+  /** Keeps this gateway on the list of those that answer. */
+  readonly heartbeat: Pick<Heartbeat, 'onBeat'>
 }
 
 export const QUESTION_BYTES = 4096

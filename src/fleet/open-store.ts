@@ -64,6 +64,7 @@ export function openStore(config: Config['store'], log: Log, role: Role = {}): S
     })
   }
   const subscriber = openSubscriber(redis)
+  subscriber.listen(heartbeat.channel, heartbeat.hearTick)
   const fleet =
     part === undefined
       ? LONE_FLEET

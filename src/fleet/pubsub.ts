@@ -1,5 +1,5 @@
 import { StoreCluster } from '../limiter/redis/cluster.js'
-import { Cluster, type Redis } from '../limiter/redis/ioredis.js'
+import type { Redis } from '../limiter/redis/ioredis.js'
 import type { Client } from '../limiter/redis/run-script.js'
 
 export type Subscriber = ReturnType<typeof openSubscriber>
@@ -55,12 +55,4 @@ export function openSubscriber(store: Client) {
       connection.disconnect()
     },
   }
-}
-
-/**
- * Returns the name of a channel for this database. Messages are not separated by database, and two deployments on one
- * server must not hear each other.
- */
-export function channelOf(store: Client, name: string): string {
-  return `${name}:${store instanceof Cluster ? 0 : (store.options.db ?? 0)}`
 }

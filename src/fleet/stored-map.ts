@@ -1,7 +1,7 @@
+import { channelOf } from '../limiter/redis/connect.js'
 import { runPut, runSweep, type StoredValue } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
-import { channelOf } from './pubsub.js'
 import { FrozenMap, fullError, type MapShape, writeWithin } from './replicated-map.js'
 
 /**

@@ -7,6 +7,7 @@ import { openSubscriber } from '../../src/fleet/pubsub.js'
 import type { MapShape } from '../../src/fleet/replicated-map.js'
 import { createRedisMap, type RedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
+import { createHeartbeat } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
 import {
   hasRedisServer,
@@ -67,7 +68,8 @@ function openGateway(
   }
   const store = connectStore({ redis: redis.url }, log)
   const subscriber = openSubscriber(store)
-  const fleet = createFleet({ store, subscriber, member })
+  const heartbeat = createHeartbeat(store)
+  const fleet = createFleet({ store, subscriber, member, heartbeat })
   const map = createRedisMap(PASSES, {
     store,
     subscriber: subscribe ? subscriber : { ...subscriber, listen: () => () => {} },
@@ -76,7 +78,7 @@ function openGateway(
     pollMs,
   })
   async function close() {
-    await Promise.all([map.close(), fleet.close()])
+    await Promise.all([map.close(), fleet.close(), heartbeat.close()])
     subscriber.close()
     store.disconnect()
   }

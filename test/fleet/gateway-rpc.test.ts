@@ -9,6 +9,7 @@ import {
 } from '../../src/fleet/gateway-rpc.js'
 import { openSubscriber } from '../../src/fleet/pubsub.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
+import { createHeartbeat } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
 import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis/redis.js'
 import { startRedisCluster } from '../support/redis/redis-cluster.js'
@@ -21,9 +22,10 @@ const SELF = `${hostname()}:${process.pid}`
 function openFleet(t: Test, redis: string | readonly string[], member = true): Fleet {
   const store = connectStore({ redis }, quiet)
   const subscriber = openSubscriber(store)
-  const fleet = createFleet({ store, subscriber, member })
+  const heartbeat = createHeartbeat(store)
+  const fleet = createFleet({ store, subscriber, member, heartbeat })
   t.teardown(async () => {
-    await fleet.close()
+    await Promise.all([fleet.close(), heartbeat.close()])
     subscriber.close()
     store.disconnect()
   })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { channelOf, openSubscriber } from '../../src/fleet/pubsub.js'
+import { openSubscriber } from '../../src/fleet/pubsub.js'
 import {
   createFollowedMap,
   createMemoryMap,
@@ -8,7 +8,7 @@ import {
   type ReplicatedMap,
 } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
-import { connectStore } from '../../src/limiter/redis/connect.js'
+import { channelOf, connectStore } from '../../src/limiter/redis/connect.js'
 import { createHeartbeat, type Heartbeat } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
 import { startRedis } from '../support/redis/redis.js'
@@ -348,12 +348,20 @@ t.test(
     await map.ready
     const before = loads
     let told = 0
-    during = async () => {
+    const tell = async () => {
       await writer.set('a', { owner: `a${++told}` })
       const owner = `a${told}`
       await eventually('it is told', () => map.get('a')?.owner === owner)
     }
+    let telling: Promise<void> | undefined
+    during = () => {
+      telling = tell()
+      return telling
+    }
     await eventually('some polls', () => told >= 5)
+    during = undefined
+    // After the map is closed, nothing would be told.
+    await telling
     t.equal(loads, before)
   },
 )

@@ -5,7 +5,7 @@ import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/va
 import { type Log, throttledWarning } from '../../log-throttle.js'
 import { StoreCluster } from './cluster.js'
 import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
-import { Redis, type RedisOptions } from './ioredis.js'
+import { Cluster, Redis, type RedisOptions } from './ioredis.js'
 import type { Client } from './run-script.js'
 
 /** Address of the store, or of a Cluster's nodes, with the credentials. */
@@ -189,4 +189,12 @@ function connectionOptions(address: RedisAddress, tls: ConnectionOptions | undef
     // If a primary has become a replica, reconnect to find the new primary by name. 1: without resending.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
   } satisfies RedisOptions
+}
+
+/**
+ * Returns the name of a channel for this database. Messages are not separated by database, and two deployments on one
+ * server must not hear each other.
+ */
+export function channelOf(store: Client, name: string): string {
+  return `${name}:${store instanceof Cluster ? 0 : (store.options.db ?? 0)}`
 }

@@ -1,11 +1,16 @@
 import { randomUUID } from 'node:crypto'
+import { channelOf } from './connect.js'
 import type { Client } from './run-script.js'
 import { type HeartbeatReply, runAnnounce, runHeartbeat } from './scripts.js'
 import { askStore } from './store-timeout.js'
 
 /**
- * One call a second of each process that uses the store. It says that a gateway lives and what it is doing, and returns
- * what the others have announced: names of maps that they are about to change.
+ * Tells what the other gateways announce: names of maps that they are about to change. It also says that this one lives
+ * and what it is doing.
+ *
+ * It says so every 2.3 s. The first gateway that does in any 0.6 s runs a script, which lets the server send a tick to
+ * all: how many gateways live, and how far the announcements are. The others then need only say that they live. A
+ * gateway that hears no tick in time reads all that itself.
  */
 export interface Heartbeat {
   /** Returns the latest known number of gateways that decide, at least 1. It does not change while the store is away. */
@@ -15,10 +20,10 @@ export interface Heartbeat {
    * announces nothing is alive. While it is false, maps ask the store themselves.
    */
   tellsAll(): boolean
-  /** Returns when the latest answered heartbeat was sent, in unix ms; 0 if there was none. */
+  /** Returns when the latest answered heartbeat was sent or the latest tick was made, in unix ms; 0 if there was none. */
   answeredAt(): number
   /**
-   * Registers a listener, which is called at each answered heartbeat.
+   * Registers a listener, which is called at each answered heartbeat and each tick.
    *
    * @param listener gets the names that were announced lately. A name is repeated for some seconds, because the change
    *   comes after the announcement. `all` is true when announcements may have been missed: at the first heartbeat,
@@ -26,6 +31,13 @@ export interface Heartbeat {
    * @returns a function that removes the listener
    */
   onChanges(listener: (names: ReadonlySet<string>, all: boolean) => void): () => void
+  /**
+   * Registers a listener, which is called with each heartbeat that says that the gateway lives.
+   *
+   * @param listener gets the server's unix ms, as far as is known; undefined about twice a second of all gateways together
+   * @returns a function that removes the listener
+   */
+  onBeat(listener: (at: number | undefined) => void): () => void
   /**
    * Announces that a map is about to change. Resolves when the other gateways will hear of it, at once if it was
    * announced within the last second. Rejects when the store does not answer; then the name goes with the next
@@ -42,6 +54,10 @@ export interface Heartbeat {
   setStatus(status: string): void
   /** Sets from how many shards this process reads the maps that grow with users, for `members`. */
   setShards(shards: number): void
+  /** Channel of ticks. */
+  readonly channel: string
+  /** Takes a message from the channel. Without it, the heartbeat reads all itself. */
+  hearTick(message: string): void
   /** Reads the live gateways. Rejects when the store does not answer within a second. */
   members(): Promise<readonly Member[]>
   close(): Promise<void>
@@ -74,22 +90,41 @@ export const HEARTBEAT_KEYS = {
 const KEYS = Object.values(HEARTBEAT_KEYS)
 const CHANGES = HEARTBEAT_KEYS.changes
 
-/** Interval between heartbeats, in ms, evenly spread. A change whose message got lost is in force a little later. */
-const BEAT_MIN = 720
-const BEAT_SPREAD = 80
-/** Which of them say that the gateway lives. The others only ask whether there are announcements, without the script. */
-const FULL_EVERY = 3
+/**
+ * How old a gateway's knowledge of the announcements may be before it reads them, in ms, evenly spread. A change whose
+ * message got lost is in force a little later. Ticks come more often than that.
+ */
+const READ_MIN = 720
+const READ_SPREAD = 80
+/** Interval between heartbeats that say that the gateway lives, in ms, evenly spread. */
+const BEAT_MIN = 2200
+const BEAT_SPREAD = 200
+/** Time over which gateways that hear of announcements by the same tick ask for their names, in ms. */
+const ASK_SPREAD = 100
+/** Message of `lua/heartbeat.lua`. */
+const TICK = /^(\d{1,16}(?: \d{1,16}){4}) (.*)$/s
+/** Age of a tick above which it is ignored, in ms: a connection that is behind must not stop this gateway from reading. */
+const TICK_LATE = 500
+/** Ticks that say little more than is known are ignored, in ms. This bounds what a flood of them can do. */
+const TICK_NEWER = 100
+/** Interval between ticks, in ms, as `lua/heartbeat.lua` has it. */
+const TICK_EVERY = 600
+/** How long the server's clock is computed from one answer, in ms, and how wrong that may be in the end. */
+const CLOCK_FOR = 15_000
+const CLOCK_ERROR = 10
 /** How long a heartbeat is valid, in ms: two that say that the gateway lives may be lost before it counts as dead. */
 const BELIEVED_FOR = 8000
 /** How long a heartbeat waits for its answer, in ms. */
 const TIMEOUT = 1000
 /** Age of the latest answer above which the heartbeat does not report every change, in ms. */
-const STALE = BEAT_MIN + BEAT_SPREAD + TIMEOUT
+const STALE = READ_MIN + READ_SPREAD + TIMEOUT
 /**
- * Number of answered heartbeats that repeat a name. A change may come up to its time limit after its announcement, and
- * an announcement is not made again for ANNOUNCED_FOR. Heartbeats, not ms: while the store hangs, none is answered.
+ * Number of answered heartbeats and ticks that repeat a name, and the shortest time between two that count, in ms. A
+ * change may come up to its time limit after its announcement, and an announcement is not made again for ANNOUNCED_FOR.
+ * Heartbeats, not ms alone: while the store hangs, none is answered.
  */
 const REPEATS = 6
+const REPEAT_GAP = 500
 /** How long an announcement covers further changes of the same name, in ms. */
 const ANNOUNCED_FOR = 1000
 /** Longest wait when leaving, in ms: a store that hangs must not keep a gateway from stopping. */
@@ -108,7 +143,9 @@ export interface HeartbeatOptions {
 /** Begins to send heartbeats in the background, as soon as the store is connected. */
 export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): Heartbeat {
   const { decides = true, self = randomUUID().slice(0, 13) } = options
+  const channel = channelOf(store, 'nodes:tick')
   const listeners = new Set<(names: ReadonlySet<string>, all: boolean) => void>()
+  const beatListeners = new Set<(at: number | undefined) => void>()
   const layoutListeners: ((layout: string) => void)[] = []
   /** Latest answer; undefined after a heartbeat that failed, and before the first. */
   let latest: HeartbeatReply | undefined
@@ -117,6 +154,14 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   let answeredAt = 0
   /** `performance.now()` at which the latest answered heartbeat was sent. */
   let sentAt = Number.NEGATIVE_INFINITY
+  /** Server's unix ms in the latest answer of the script, and the `performance.now()` at which that was asked for. */
+  let clock = { at: 0, sent: 0 }
+  /** True if the next heartbeat has to ask for names. */
+  let asks = false
+  /** When the latest tick was made (`performance.now()`). */
+  let tickedAt = Number.NEGATIVE_INFINITY
+  /** When `lately` was counted down (`performance.now()`). */
+  let countedAt = Number.NEGATIVE_INFINITY
   /** Number up to which announcements are known; undefined before the first answer. */
   let seen: number | undefined
   /** Names that were announced lately, with the number of heartbeats that still repeat them. */
@@ -130,15 +175,21 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   let shards = ''
   /** Status that the store has, as far as is known. */
   let written = ''
-  let beats = 0
+  /** When the next heartbeat says that the gateway lives, and when it reads the announcements (`performance.now()`). */
+  let beatAt = 0
+  let readAt = 0
   let timer: NodeJS.Timeout | undefined
+  let begun = false
   let closed = false
 
   async function beat(): Promise<void> {
     const sent = performance.now()
     const at = Date.now()
     const before = latest
-    if (before === undefined || waiting.size > 0 || beats++ % FULL_EVERY === 0) return sayAll()
+    const isDue = sent > beatAt - READ_MIN / 2
+    if (before === undefined || waiting.size > 0) return sayAll()
+    if (isDue) return needsScript(sent) ? sayAll() : sayAlive(sent)
+    readLater(sent)
     try {
       const [sequence, since] = await askStore(TIMEOUT, store.zmscore(CHANGES, '#sequence', '#since'))
       if (Number(sequence) !== before.sequence || Number(since) !== before.since) return sayAll()
@@ -149,13 +200,45 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     }
   }
 
+  const said = () => (shards === '' && status === '' ? '' : `${shards} ${status}`)
+
+  const needsScript = (present: number) =>
+    asks || said() !== written || present - tickedAt >= TICK_EVERY || present - clock.sent >= CLOCK_FOR
+
+  /** Says nothing but that the gateway lives. */
+  async function sayAlive(sent: number): Promise<void> {
+    beatLater(sent)
+    const at = Math.round(clock.at + sent - clock.sent)
+    try {
+      const say = (key: string) => askStore(TIMEOUT, store.zadd(key, at + BELIEVED_FOR, self))
+      for (const listener of beatListeners) listener(at)
+      if (!decides) return
+      const added = await Promise.all([say(HEARTBEAT_KEYS.gateways), say(HEARTBEAT_KEYS.members)])
+      // A process that was stopped for long counted as dead.
+      if (added.some((one) => Number(one) > 0)) sayAgain()
+    } catch (error) {
+      latest = undefined
+      written = ''
+      throw error
+    }
+  }
+
+  function sayAgain(): void {
+    written = ''
+    beatSoon(READ_MIN)
+  }
+
   async function sayAll(): Promise<void> {
     const names = [...waiting]
     waiting.clear()
+    asks = false
+    for (const listener of beatListeners) listener(undefined)
     const sent = performance.now()
     const at = Date.now()
-    const said = shards === '' && status === '' ? '' : `${shards} ${status}`
-    const sends = said !== written
+    readLater(sent)
+    beatLater(sent)
+    const text = said()
+    const sends = text !== written
     try {
       const reply = await askStore(
         TIMEOUT,
@@ -163,18 +246,17 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
           member: decides ? self : '',
           ttl: BELIEVED_FOR,
           seen,
-          status: sends ? said : '',
+          status: sends ? text : '',
+          channel,
           names,
         }),
       )
       for (const name of names) announced.set(name, sent)
       if (closed) return
-      written = said
+      written = text
       // A process that was stopped for long counted as dead.
-      if (reply.isNew && !sends && said !== '') {
-        written = ''
-        beats = 0
-      }
+      if (reply.isNew && !sends && text !== '') sayAgain()
+      clock = { at: reply.at, sent }
       hear(reply, sent, at)
     } catch (error) {
       // The store may have lost what it had before it answers again.
@@ -196,14 +278,18 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     if (all) {
       written = ''
       announced.clear()
+      beatAt = readAt
     }
     // Two heartbeats may be under way at once.
     if (all || seen === undefined || reply.sequence > seen) seen = reply.sequence
     for (const name of reply.names) lately.set(name, REPEATS)
     const names = new Set(lately.keys())
-    for (const [name, left] of lately) {
-      if (left > 1) lately.set(name, left - 1)
-      else lately.delete(name)
+    if (sent - countedAt >= REPEAT_GAP) {
+      countedAt = sent
+      for (const [name, left] of lately) {
+        if (left > 1) lately.set(name, left - 1)
+        else lately.delete(name)
+      }
     }
     if (reply.layout !== layout) {
       layout = reply.layout
@@ -212,11 +298,62 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     for (const listener of listeners) listener(names, all)
   }
 
-  function tick(): void {
+  /**
+   * Takes a tick: what a read would have returned when the server made it. Anything that is no tick is ignored: any
+   * client with access to the store may publish.
+   */
+  function hearTick(message: string): void {
+    const [, numbers, layout] = TICK.exec(message) ?? []
+    if (latest === undefined || numbers === undefined || closed) return
+    const [at, alive, members, sequence, since] = numbers.split(' ').map(Number) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ]
+    const now = performance.now()
+    // The earliest time at which the server can have made it. The server's clock may have been set meanwhile.
+    const made = clock.sent + at - clock.at
+    const age = now - made
+    if (age < -CLOCK_ERROR || age > TICK_LATE) return
+    tickedAt = made
+    if (made < sentAt + TICK_NEWER) return
+    if (sequence !== latest.sequence || since !== latest.since) {
+      asks = true
+      beatSoon(ASK_SPREAD)
+    } else {
+      readLater(made)
+      schedule()
+      hear({ ...latest, alive, members, layout: layout!, names: [] }, made, Date.now() - age)
+    }
+  }
+
+  function readLater(known: number): void {
+    readAt = known + READ_MIN + Math.random() * READ_SPREAD
+  }
+
+  function beatLater(sent: number): void {
+    beatAt = sent + BEAT_MIN + Math.random() * BEAT_SPREAD
+  }
+
+  /** Lets the next heartbeat come within so many ms. */
+  function beatSoon(ms: number): void {
+    beatAt = Math.min(beatAt, performance.now() + Math.random() * ms)
+    schedule()
+  }
+
+  function beatNow(): void {
+    begun = true
     // Other code reports problems of the store.
     beat().catch(() => {})
-    if (closed) return
-    timer = setTimeout(tick, BEAT_MIN + Math.random() * BEAT_SPREAD)
+    schedule()
+  }
+
+  function schedule(): void {
+    clearTimeout(timer)
+    if (closed || !begun) return
+    timer = setTimeout(beatNow, Math.max(0, Math.min(beatAt, readAt) - performance.now()))
     timer.unref()
   }
 
@@ -224,8 +361,8 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   const forgetAnnounced = () => announced.clear()
   store.on('close', forgetAnnounced)
   store.on('node error', forgetAnnounced)
-  if (store.status === 'ready') tick()
-  else store.once('ready', tick)
+  if (store.status === 'ready') beatNow()
+  else store.once('ready', beatNow)
 
   return {
     count: () => count,
@@ -235,6 +372,10 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     onChanges(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
+    },
+    onBeat(listener) {
+      beatListeners.add(listener)
+      return () => void beatListeners.delete(listener)
     },
     async announce(name) {
       if (performance.now() - (announced.get(name) ?? Number.NEGATIVE_INFINITY) < ANNOUNCED_FOR) return
@@ -256,14 +397,16 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
     },
     setShards(count) {
       shards = String(count)
-      // Somebody may wait for it: the next heartbeat says it.
-      beats = 0
+      // Somebody may wait for it.
+      beatSoon(READ_MIN)
     },
+    channel,
+    hearTick,
     members: () => readMembers(store),
     async close() {
       closed = true
       clearTimeout(timer)
-      store.off('ready', tick)
+      store.off('ready', beatNow)
       store.off('close', forgetAnnounced)
       store.off('node error', forgetAnnounced)
       if (store.status !== 'ready' || !decides) return
@@ -272,6 +415,7 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
         ttl: 0,
         seen: undefined,
         status: '',
+        channel,
         names: [],
       })
       await askStore(LEAVE_TIMEOUT, leaving).catch(() => {})
@@ -303,52 +447,39 @@ async function readMembers(store: Client): Promise<readonly Member[]> {
   return found
 }
 
-/** How often a gateway says that it answers questions, in ms, and how long it is believed: two may be lost. */
-const PRESENT_EVERY = 4000
-const PRESENT_FOR = 13_000
-
 /** Presence of a process in a list of its own, beside the heartbeat. */
 export interface Presence {
   close(): Promise<void>
 }
 
 /**
- * Keeps a process on a list, in the background.
+ * Keeps a process on a list, with each heartbeat.
  *
  * @param key sorted set: process by the unix ms until which it is believed to live
  * @param self unique id
- * @param heartbeat says when the store may have forgotten the list
  */
 export function createPresence(
   store: Client,
   key: string,
   self: string,
-  heartbeat?: Pick<Heartbeat, 'onChanges'>,
+  heartbeat: Pick<Heartbeat, 'onBeat'>,
 ): Presence {
-  let timer: NodeJS.Timeout | undefined
-  let closed = false
-
-  function say(): void {
-    clearTimeout(timer)
+  function say(at: number | undefined): void {
+    // The script also removes those that are not believed any more.
+    const saying =
+      at === undefined
+        ? runAnnounce(store, key, self, BELIEVED_FOR)
+        : store.zadd(key, at + BELIEVED_FOR, self)
     // Other code reports problems of the store.
-    runAnnounce(store, key, self, PRESENT_FOR).catch(() => {})
-    if (closed) return
-    timer = setTimeout(say, PRESENT_EVERY * (0.9 + Math.random() * 0.1))
-    timer.unref()
+    saying.catch(() => {})
   }
 
-  const silence = heartbeat?.onChanges((_, all) => {
-    if (all) say()
-  })
-  if (store.status === 'ready') say()
-  store.on('ready', say)
+  const silence = heartbeat.onBeat(say)
+  if (store.status === 'ready') say(undefined)
 
   return {
     async close() {
-      closed = true
-      clearTimeout(timer)
-      silence?.()
-      store.off('ready', say)
+      silence()
       if (store.status !== 'ready') return
       await askStore(LEAVE_TIMEOUT, runAnnounce(store, key, self, 0)).catch(() => {})
     },

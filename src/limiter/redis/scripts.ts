@@ -174,6 +174,8 @@ export interface HeartbeatCall {
   readonly seen: number | undefined
   /** Status of the process; empty: as it was. */
   readonly status: string
+  /** Channel on which the server tells all gateways how far the announcements are. */
+  readonly channel: string
   /** Names to announce. */
   readonly names: readonly string[]
 }
@@ -190,6 +192,8 @@ export interface HeartbeatReply {
   readonly since: number
   /** True if the store did not know that the caller lives: then it has no status of it either. */
   readonly isNew: boolean
+  /** Unix ms of the server. */
+  readonly at: number
   /** Layout of the maps in many slots; empty for none. */
   readonly layout: string
   /** Names that were announced since `seen`. */
@@ -204,13 +208,13 @@ export interface HeartbeatReply {
 export async function runHeartbeat(
   client: Client,
   keys: readonly string[],
-  { member, ttl, seen, status, names }: HeartbeatCall,
+  { member, ttl, seen, status, channel, names }: HeartbeatCall,
 ): Promise<HeartbeatReply> {
-  const args = [member, String(ttl), seen === undefined ? '' : String(seen), status, ...names]
+  const args = [member, String(ttl), seen === undefined ? '' : String(seen), status, channel, ...names]
   const reply = await run(client, heartbeat, keys, args)
-  const [numbers, texts] = Array.isArray(reply) ? [reply.slice(0, 5), reply.slice(5)] : [[], []]
-  const [alive, members, sequence, since, added] = numbers as number[]
-  if (numbers.length < 5 || texts.length < 1 || !numbers.every(Number.isSafeInteger))
+  const [numbers, texts] = Array.isArray(reply) ? [reply.slice(0, 6), reply.slice(6)] : [[], []]
+  const [alive, members, sequence, since, added, at] = numbers as number[]
+  if (numbers.length < 6 || texts.length < 1 || !numbers.every(Number.isSafeInteger))
     throw new Error('the store answered a heartbeat with something else')
   const [layout, ...named] = texts.map(String)
   return {
@@ -219,6 +223,7 @@ export async function runHeartbeat(
     sequence: sequence!,
     since: since!,
     isNew: added === 1,
+    at: at!,
     layout: layout!,
     names: named.filter((name) => !name.startsWith('#')),
   }

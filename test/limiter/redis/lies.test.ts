@@ -82,7 +82,7 @@ t.test('an invalid number of gateways is ignored', async (t) => {
   const store = connectStore({ redis: liar.url }, { info() {}, warn() {} })
   t.teardown(() => store.disconnect())
   await once(store, 'ready')
-  const BEAT = '*6\r\n:7\r\n:7\r\n:1\r\n:2\r\n:0\r\n$0\r\n\r\n'
+  const BEAT = '*7\r\n:7\r\n:7\r\n:1\r\n:2\r\n:0\r\n:3\r\n$0\r\n\r\n'
   for (const reply of ['+x\r\n', '$-1\r\n', '*0\r\n', ':7\r\n', BEAT.replace(':1', '$1\r\n1'), BEAT]) {
     liar.say(reply)
     const nodes = createHeartbeat(store)
