@@ -9,7 +9,7 @@ import { runCheck, typescriptFiles } from './run-check.mjs'
 const BASE = ['errors', 'shares', 'log-throttle', 'version', 'net']
 const CONFIG = [...BASE, 'extension', 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
-const SERVING = [...PARTS, 'telemetry']
+const SERVING = [...PARTS, 'telemetry', 'metering']
 
 /**
  * Rooms that a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `version.ts`, `extension-testing.ts`, `open-admin.ts` and `main.ts` are
@@ -30,6 +30,7 @@ const ROOMS = {
   limiter: CONFIG,
   fleet: [...CONFIG, 'limiter'],
   telemetry: PARTS,
+  metering: [...CONFIG, 'telemetry'],
   gateway: SERVING,
   admin: SERVING,
   'open-admin': [...SERVING, 'gateway', 'admin'],

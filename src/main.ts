@@ -18,6 +18,7 @@ import { createHttp2Counts } from './gateway/listen/http2/server.js'
 import { createConnectionCounts } from './gateway/listen/listener.js'
 import { connectionCap } from './gateway/listen/open-files.js'
 import type { TlsReload } from './gateway/listen/tls.js'
+import { openMetering } from './metering/metering.js'
 import { callerByAddress } from './net/address-key.js'
 import { addressOf, listen } from './net/listen.js'
 import { joinFleet, openAdmin } from './open-admin.js'
@@ -142,6 +143,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     member?.openStore(settings.store, log) ??
     openStore(settings.store, log, { fleet: 'member', node: settings.instance })
   const accessLog = options.accessLog ?? openAccessLog(settings.log, log, member !== undefined)
+  const metering =
+    settings.metering &&
+    (await openMetering({ settings: settings.metering, place: member?.place, log }).catch(abandon))
   const top = createTop()
   const shares = createShares({
     callerOf: callerByAddress((address) => config.current().isTrustedProxy(address)),
@@ -186,6 +190,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     bans: () => ({ ...store.bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
     overload: () => overload.describe(),
     ...telemetry,
+    meter: metering?.state,
     spans: tracing?.counts,
     log,
   })
@@ -234,6 +239,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tracing,
     decisions: createKeptDecisions({ keep: settings.decisions.keep }),
     seen: createLastSeen(),
+    metering,
     accessLog,
     log,
     entrance: { ...doors?.entrance, counts, log },
@@ -293,6 +299,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await keyring.close()
+    await metering?.close()
     await Promise.allSettled([
       upstreams.close(),
       tierSources.close(),

@@ -84,7 +84,7 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a gateway that sees the admin room',
     'gateway/app.ts',
     `import '../admin/plain.js'`,
-    `gateway/app.ts: imports admin/plain.ts; gateway may import errors, shares, log-throttle, version, net, extension, config, credentials, tier-sources, upstream, limiter, fleet, telemetry${MOVE}`,
+    `gateway/app.ts: imports admin/plain.ts; gateway may import errors, shares, log-throttle, version, net, extension, config, credentials, tier-sources, upstream, limiter, fleet, telemetry, metering${MOVE}`,
   ],
   [
     'a stage that imports another stage',
@@ -150,7 +150,7 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a room that the design does not know',
     'utils/anything.ts',
     '',
-    'utils/anything.ts: utils is not a room; the rooms are errors, shares, log-throttle, version, net, extension, config, extension-testing, credentials, tier-sources, upstream, limiter, fleet, telemetry, gateway, admin, open-admin, main, embed, workers, cli',
+    'utils/anything.ts: utils is not a room; the rooms are errors, shares, log-throttle, version, net, extension, config, extension-testing, credentials, tier-sources, upstream, limiter, fleet, telemetry, metering, gateway, admin, open-admin, main, embed, workers, cli',
   ],
 ]
 

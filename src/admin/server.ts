@@ -29,6 +29,7 @@ import { fleetRoutes, STATUS } from './routes/fleet.js'
 import { importRoutes } from './routes/import.js'
 import { jwksRoutes } from './routes/jwks.js'
 import { keyRoutes } from './routes/keys.js'
+import { METER, meterRoutes, RESEND } from './routes/meter.js'
 import { metricsRoutes } from './routes/metrics.js'
 import { amountRoutes } from './routes/overrides.js'
 import { overviewRoutes } from './routes/overview.js'
@@ -41,7 +42,18 @@ import { usageRoutes } from './routes/usage.js'
 import { SET_UPSTREAM, UPSTREAMS } from './upstream-questions.js'
 
 /** Questions that the routes ask the processes that serve requests. */
-export const QUESTIONS = [UPSTREAMS, SET_UPSTREAM, GUARDS, FAULTS, STATUS, TOP, DECISION, SEEN] as const
+export const QUESTIONS = [
+  UPSTREAMS,
+  SET_UPSTREAM,
+  GUARDS,
+  FAULTS,
+  STATUS,
+  TOP,
+  DECISION,
+  SEEN,
+  METER,
+  RESEND,
+] as const
 
 /** Most bytes of a body: the largest that most endpoints need is `{"tier":"…"}`. */
 const BODY_BYTES = 4096
@@ -138,6 +150,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   decisionRoutes(app, deps)
   explainRoutes(app, deps)
   topRoutes(app, deps)
+  meterRoutes(app, deps)
   fleetRoutes(app, deps)
   overviewRoutes(app, deps)
   pageRoutes(app)

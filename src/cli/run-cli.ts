@@ -30,6 +30,7 @@ export const COMMANDS: Readonly<Record<string, readonly [summary: string, load: 
   fleet: ['show the gateways, and which configuration each has', () => import('./commands/fleet.js')],
   reload: ['make the gateway read its configuration again', () => import('./commands/reload.js')],
   top: ['show who is limited now, near a limit, or costs most', () => import('./commands/top.js')],
+  meter: ['show what is metered for billing, and whether it arrives', () => import('./commands/meter.js')],
   audit: ['show what operators have changed: who, when and why', () => import('./commands/audit.js')],
   extension: ['write a starting point for an extension', () => import('./commands/extension.js')],
   schema: ['print the JSON schema of the configuration', () => import('./commands/schema.js')],

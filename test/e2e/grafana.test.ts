@@ -64,6 +64,7 @@ telemetry:
   otlp: { url: http://127.0.0.1:9/v1/metrics, interval: 1s }
   traces: { sample: 1 }
 log: { sample: 0.5 }
+metering: { spool: { path: usage }, to: { file: { path: usage.jsonl } } }
 ${more}`
 
 /** Alerts that must not fire, as their conditions never occur in this test. */
@@ -78,6 +79,7 @@ const QUIET = [
   'TidegateInternalErrors',
   'TidegateIssuerAway',
   'TidegateLogLinesDropped',
+  'TidegateMeteringBehind',
   'TidegateRestarting',
   'TidegateServiceDown',
   'TidegateTierSourceDown',

@@ -23,6 +23,7 @@ import { Edge, TrustedHeaders, TrustedProxies } from './edge.js'
 import { Extensions } from './extensions.js'
 import { http2Keys } from './http2.js'
 import { Listen, listenerKeys } from './listener.js'
+import { Metering } from './metering.js'
 import { protection } from './protection.js'
 import { Shed, Tier } from './resilience.js'
 import { ON_FAILURE, Route, Service } from './services.js'
@@ -227,6 +228,7 @@ export const ConfigSchema = object(
     ),
     telemetry: Telemetry,
     decisions: Decisions,
+    'metering?': Metering,
     log: Log,
     server: Server,
     'instance?': scalar(

@@ -102,6 +102,14 @@ export const HTTP = {
     ['string', 'integer'],
   ),
 
+  status_class: patternKind(
+    'class or status',
+    '^[1-5]([0-9][0-9]|xx)$',
+    ['is neither a status nor a class of them', 'write 2xx, or one such as 200'],
+    3,
+    ['string', 'integer'],
+  ),
+
   /** Request target of a health check: a path, optionally with a query. */
   probe: textKind('path', '^/', (value, fail) =>
     /^\/[\x21-\x22\x24-\x7e]{0,1023}$/.test(value)

@@ -9,12 +9,14 @@ export interface RecordDeps {
   readonly top: { record(r: RequestRecord, now: number): void }
   /** Keeps decisions that people may ask about. */
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
+  /** Counts usage for billing. Left out: nothing is metered. */
+  readonly metering?: { record(r: RequestRecord): void } | undefined
   readonly accessLog: { write(r: RequestRecord): void }
   readonly tracing?: Pick<Tracing, 'end'> | undefined
 }
 
 /** Records every exchange once, however it ended: a success, a 429, an upstream error, a client that left. */
-export function record({ metrics, top, decisions, accessLog, tracing }: RecordDeps) {
+export function record({ metrics, top, decisions, metering, accessLog, tracing }: RecordDeps) {
   return function record(x: Exchange): void {
     const now = performance.now()
     x.durationMs = now - x.started
@@ -22,6 +24,7 @@ export function record({ metrics, top, decisions, accessLog, tracing }: RecordDe
     endTrace(tracing, x)
     top.record(x, now)
     decisions?.keep(x)
+    metering?.record(x)
     if (x.route === undefined || x.route.accessLog) accessLog.write(x)
   }
 }

@@ -161,6 +161,33 @@ export const GATEWAY_METRICS = {
     labels: ['reason'],
     read: from('logLinesLeftOut', (logLinesLeftOut, set) => setAll(set, logLinesLeftOut)),
   }),
+  meterEvents: counter('tidegate.meter.events', 'tidegate_meter_events_total', {
+    unit: '{event}',
+    help: 'Usage events that the receiver has taken.',
+    read: from('meter', ({ sent }, set) => set(sent)),
+  }),
+  meterFailures: counter('tidegate.meter.failures', 'tidegate_meter_failures_total', {
+    unit: '{batch}',
+    help: 'Batches of usage events that the receiver did not take. They are sent again.',
+    read: from('meter', ({ failed }, set) => set(failed)),
+  }),
+  meterLag: gauge('tidegate.meter.lag', 'tidegate_meter_lag_seconds', {
+    unit: 's',
+    help: 'Age of the oldest interval of usage that waits to be sent, since its end.',
+    across: 'max',
+    read: from('meter', ({ lag_ms }, set) => set(lag_ms / 1000)),
+  }),
+  meterUnsaved: gauge('tidegate.meter.unsaved', 'tidegate_meter_unsaved_seconds', {
+    unit: 's',
+    help: 'How long usage has been in memory only, because it cannot be written to the spool.',
+    across: 'max',
+    read: from('meter', ({ unsaved_ms }, set) => set(unsaved_ms / 1000)),
+  }),
+  meterSpool: gauge('tidegate.meter.spool', 'tidegate_meter_spool_bytes', {
+    unit: 'By',
+    help: 'Size of the usage spool, with the intervals that are kept to be sent again.',
+    read: from('meter', ({ spool_bytes }, set) => set(spool_bytes)),
+  }),
   spansExported: counter('tidegate.spans.exported', 'tidegate_spans_exported_total', {
     unit: '{span}',
     help: 'Spans that the collector has accepted.',

@@ -35,8 +35,19 @@ export interface MetricSources {
   /** Returns the resources that are bounded and shared. */
   readonly shares?: () => Iterable<Share>
   readonly tierSources?: () => Iterable<SourceState>
+  /** State of the metering. Undefined: nothing is metered. */
+  readonly meter?: (() => MeterReading) | undefined
   /** Undefined: no request is recorded as a trace. */
   readonly spans?: (() => SpanCounts) | undefined
+}
+
+/** State of the metering, in ms and bytes. */
+export interface MeterReading {
+  readonly lag_ms: number
+  readonly unsaved_ms: number
+  readonly spool_bytes: number
+  readonly sent: number
+  readonly failed: number
 }
 
 /** Outcomes of spans since the start. */

@@ -1,0 +1,401 @@
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  formatEnd,
+  formatGroups,
+  formatLine,
+  type Interval,
+  type IntervalHeader,
+  readInterval,
+} from './interval-file.js'
+import { claim, isLeft, touch } from './spool-owner.js'
+import type { Group, Labels, UsageTable } from './usage-table.js'
+
+/**
+ * Keeps intervals on disk until they are sent. Each process has a folder of its own below the configured one, and takes
+ * over the folders that dead processes have left. Files are named `FROM-SPOOL-NUMBER.STATE`, so that names sort by time.
+ */
+
+/**
+ * `journal`: the present interval, appended once a second. `usage`: a whole interval, never sent. `trying`: sent at least
+ * once, so the receiver may have it. `sent`: the receiver has it; kept to be sent again by hand.
+ */
+type State = 'journal' | 'usage' | 'trying' | 'sent'
+
+interface SpoolFile {
+  /** Name without the state. */
+  readonly stem: string
+  readonly from: number
+  readonly bytes: number
+  readonly state: State
+}
+
+export interface SpoolReading {
+  /** Intervals that wait to be sent. */
+  readonly waiting: number
+  /** Start of the oldest of them, in unix ms. */
+  readonly oldest: number | undefined
+  readonly bytes: number
+  /** Since when counts are in memory only, in unix ms; undefined while they are saved. */
+  readonly unsavedSince: number | undefined
+}
+
+export interface SpoolOptions {
+  readonly path: string
+  /** Bytes that all files of this process may take. */
+  readonly size: number
+  readonly source: string
+  readonly columns: readonly string[]
+  readonly shown: readonly string[]
+  readonly log: Record<'warn' | 'info', (fields: object, message: string) => void>
+  readonly now?: () => number
+}
+
+const FOLDER = /^[0-9a-f]{16}$/
+const NAME = /^(\d{13})-[0-9a-f]{16}-\d+\.(journal|usage|trying|sent)$/
+/** Bytes of a journal from which it is written anew when most of it is out of date. */
+const LONG_JOURNAL = 8 * 1024 * 1024
+/** Least bytes of a group in a file, to guess how long a journal would be if it were written anew. */
+const BYTES_A_GROUP = 60
+const HOUR = 3_600_000
+/** Share of the size that intervals which were sent may take. */
+const SENT_SHARE = 0.25
+
+export type Spool = Awaited<ReturnType<typeof openSpool>>
+
+/**
+ * Opens the spool. A folder that cannot be written is no error: counts stay in memory until it can.
+ *
+ * @throws Error if the folder cannot be made, which is an error of the configuration
+ */
+export async function openSpool(options: SpoolOptions) {
+  const { path, size, source, columns, shown, log, now = Date.now } = options
+  const spool = randomBytes(8).toString('hex')
+  const folder = join(path, spool)
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o750 })
+    await claim(folder)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new Error(
+      `metering.spool.path: cannot write to ${path} (${code}); make the folder, or let this user write to it`,
+    )
+  }
+  const files = new Map<string, SpoolFile>()
+  let numbers = 0
+  /** Journal of the present interval. */
+  let journal: { stem: string; handle: FileHandle; bytes: number } | undefined
+  /** Stem of the present interval; undefined until something was counted. */
+  let present: string | undefined
+  let unsavedSince: number | undefined
+  let last: Promise<unknown> = Promise.resolve()
+
+  /** Runs what changes files one after the other. */
+  function inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const turn = last.then(task)
+    last = turn.catch(() => {})
+    return turn
+  }
+
+  const fileOf = (stem: string, state: State | 'new') => join(folder, `${stem}.${state}`)
+  const stemOf = (from: number) => `${String(from).padStart(13, '0')}-${spool}-${numbers++}`
+  const note = (stem: string, state: State, bytes: number) =>
+    files.set(stem, { stem, state, bytes, from: Number(stem.slice(0, 13)) })
+  const listed = (...states: State[]) =>
+    [...files.values()]
+      .filter(({ state }) => states.includes(state))
+      .sort((a, b) => (a.stem < b.stem ? -1 : 1))
+  const bytesOf = (list: readonly SpoolFile[]) => list.reduce((sum, { bytes }) => sum + bytes, 0)
+
+  function headerOf(stem: string, more: Partial<IntervalHeader> = {}): IntervalHeader {
+    const [from = '', , number = ''] = stem.split('-')
+    return { spool, number: Number(number), from: Number(from), source, columns, shown, ...more }
+  }
+
+  /** Writes a whole file under another name first, so that a crash leaves the old one or the new one. */
+  async function writeWhole(stem: string, state: State, lines: Iterable<string>): Promise<number> {
+    const handle = await open(fileOf(stem, 'new'), 'w', 0o640)
+    let bytes = 0
+    try {
+      for (const line of lines) bytes += (await handle.write(line)).bytesWritten
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(fileOf(stem, 'new'), fileOf(stem, state))
+    await syncFolder()
+    note(stem, state, bytes)
+    return bytes
+  }
+
+  async function syncFolder(): Promise<void> {
+    const handle = await open(folder, 'r')
+    await handle.sync().finally(() => handle.close())
+  }
+
+  async function move(stem: string, from: State, to: State): Promise<void> {
+    await rename(fileOf(stem, from), fileOf(stem, to))
+    await syncFolder()
+    note(stem, to, files.get(stem)!.bytes)
+  }
+
+  async function remove({ stem, state }: SpoolFile): Promise<void> {
+    await unlink(fileOf(stem, state)).catch(() => {})
+    files.delete(stem)
+  }
+
+  async function dropJournal(): Promise<void> {
+    await journal?.handle.close().catch(() => {})
+    journal = undefined
+  }
+
+  /** Writes the counts of the present interval that have changed, or all of them if the journal is new or too long. */
+  async function write(table: UsageTable): Promise<void> {
+    const at = now()
+    const isLong = (bytes: number) => bytes > LONG_JOURNAL && bytes > 4 * table.size() * BYTES_A_GROUP
+    if (journal !== undefined && !isLong(journal.bytes)) {
+      let bytes = 0
+      for (const line of formatGroups(at, table.takeChanged()))
+        bytes += (await journal.handle.write(line)).bytesWritten
+      if (bytes === 0) return
+      await journal.handle.datasync()
+      journal.bytes += bytes
+      note(journal.stem, 'journal', journal.bytes)
+      return
+    }
+    await dropJournal()
+    if (table.size() === 0) return
+    table.takeChanged()
+    present ??= stemOf(table.from)
+    const stem = present
+    const bytes = await writeWhole(stem, 'journal', linesOf(headerOf(stem), at, table.groups()))
+    journal = { stem, handle: await open(fileOf(stem, 'journal'), 'a'), bytes }
+  }
+
+  /** Saves what was counted since the last call. Never rejects: what could not be saved is written at the next call. */
+  function save(table: UsageTable): Promise<boolean> {
+    return inTurn(async () => {
+      try {
+        await write(table)
+        if (unsavedSince !== undefined) log.info({ path: folder }, 'usage is saved again')
+        unsavedSince = undefined
+        return true
+      } catch (error) {
+        await dropJournal()
+        failed(error)
+        return false
+      }
+    })
+  }
+
+  function failed(error: unknown): void {
+    if (unsavedSince === undefined) {
+      const fields = { path: folder, error: (error as Error).message }
+      log.warn(fields, 'usage cannot be saved: it stays in memory; free disk space, or check the folder')
+    }
+    unsavedSince ??= now()
+  }
+
+  /** Ends an interval: its file can be sent. Resolves with false if it could not be written; then call it again. */
+  function end(table: UsageTable): Promise<boolean> {
+    return inTurn(async () => {
+      if (table.size() === 0) return true
+      const at = now()
+      const stem = present ?? stemOf(table.from)
+      present = stem
+      try {
+        await writeWhole(stem, 'usage', [...linesOf(headerOf(stem), at, table.groups()), formatEnd(at)])
+      } catch (error) {
+        failed(error)
+        return false
+      }
+      await dropJournal()
+      await unlink(fileOf(stem, 'journal')).catch(() => {})
+      present = undefined
+      unsavedSince = undefined
+      return true
+    })
+  }
+
+  /** Returns true if there is room for another interval. Merges and removes what it may. */
+  function makeRoom(): Promise<boolean> {
+    return inTurn(async () => {
+      for (const file of listed('sent')) {
+        if (bytesOf(listed('sent')) <= size * SENT_SHARE && bytesOf([...files.values()]) <= size) break
+        await remove(file)
+      }
+      if (bytesOf(listed('usage', 'trying')) > size / 2) await mergeHours().catch(failed)
+      return bytesOf(listed('usage', 'trying')) < size * 0.9
+    })
+  }
+
+  /** Merges intervals that were never sent into one for each hour. Their totals stay the same. */
+  async function mergeHours(): Promise<void> {
+    const hours = new Map<number, SpoolFile[]>()
+    for (const file of listed('usage')) {
+      const hour = Math.floor(file.from / HOUR)
+      hours.set(hour, [...(hours.get(hour) ?? []), file])
+    }
+    for (const [hour, parts] of hours) {
+      if (parts.length < 2 || (hour + 1) * HOUR > now()) continue
+      await merge(parts)
+    }
+  }
+
+  async function merge(parts: readonly SpoolFile[]): Promise<void> {
+    const intervals = await Promise.all(parts.map(({ stem }) => readInterval(fileOf(stem, 'usage'))))
+    const known = intervals.filter((one) => one !== undefined)
+    const first = known[0]
+    if (first === undefined) return
+    const alike = known.filter(({ header }) => isAlike(header, first.header))
+    const merged = parts.filter((_, i) => alike.includes(intervals[i]!)).map(({ stem }) => stem)
+    if (merged.length < 2) return
+    const stem = stemOf(first.header.from)
+    const to = Math.max(...alike.map((one) => one.to))
+    const { source, columns, shown } = first.header
+    const header = headerOf(stem, { merged, source, columns, shown })
+    await writeWhole(stem, 'usage', [...linesOf(header, to, sumOf(alike)), formatEnd(to)])
+    for (const part of parts) if (merged.includes(part.stem)) await remove(part)
+  }
+
+  /** Takes over the folders of processes that have ended. */
+  function adopt(): Promise<void> {
+    return inTurn(async () => {
+      await touch(folder).catch(() => {})
+      for (const name of await readdir(path)) {
+        if (!FOLDER.test(name) || name === spool || !(await isLeft(join(path, name)))) continue
+        const taken = join(folder, `adopted-${name}`)
+        // Only one process can rename it.
+        if (
+          await rename(join(path, name), taken).then(
+            () => true,
+            () => false,
+          )
+        )
+          await absorb(taken)
+      }
+    }).catch(failed)
+  }
+
+  /** Moves the intervals of an ended process into this one's folder. Its journal becomes an interval. */
+  async function absorb(taken: string): Promise<void> {
+    const names = (await readdir(taken)).sort()
+    for (const name of names) {
+      const file = join(taken, name)
+      if (name.startsWith('adopted-')) {
+        await absorb(file)
+        continue
+      }
+      const [, , state] = NAME.exec(name) ?? []
+      if (state === undefined) continue
+      const stem = name.slice(0, name.lastIndexOf('.'))
+      const isWhole = names.some(
+        (other) => other !== name && other.startsWith(`${stem}.`) && NAME.test(other),
+      )
+      // A merge, or the end of an interval, was interrupted.
+      if (files.has(stem) || (state === 'journal' && isWhole)) continue
+      if (state === 'journal') {
+        const interval = await readInterval(file)
+        if (interval === undefined || interval.groups.length === 0) continue
+        await writeWhole(stem, 'usage', [
+          ...linesOf(interval.header, interval.to, interval.groups),
+          formatEnd(interval.to),
+        ])
+      } else {
+        await rename(file, fileOf(stem, state as State))
+        note(stem, state as State, (await stat(fileOf(stem, state as State))).size)
+      }
+    }
+    for (const { stem, state } of listed('usage')) {
+      const { header } = (await readInterval(fileOf(stem, state))) ?? {}
+      for (const part of header?.merged ?? []) {
+        const left = files.get(part)
+        if (left !== undefined) await remove(left)
+      }
+    }
+    await syncFolder()
+    await rm(taken, { recursive: true, force: true })
+  }
+
+  return {
+    folder,
+    save,
+    end,
+    makeRoom,
+    adopt,
+    /** Returns the oldest interval that waits to be sent, and marks it as one that the receiver may have from now on. */
+    next: () =>
+      inTurn(async (): Promise<{ stem: string; interval: Interval } | undefined> => {
+        for (const { stem, state } of listed('usage', 'trying')) {
+          const interval = await readInterval(fileOf(stem, state))
+          if (interval === undefined) {
+            log.warn(
+              { file: fileOf(stem, state) },
+              'a file of the usage spool cannot be read, and is left out',
+            )
+            files.delete(stem)
+            continue
+          }
+          if (state === 'usage') await move(stem, 'usage', 'trying')
+          return { stem, interval }
+        }
+        return undefined
+      }),
+    /** Marks an interval as sent. */
+    sent: (stem: string) => inTurn(() => move(stem, 'trying', 'sent')),
+    /** Sends the intervals between two times again. Resolves with their number. */
+    resend: (from: number, to: number) =>
+      inTurn(async () => {
+        const again = listed('sent').filter((file) => file.from >= from && file.from < to)
+        for (const { stem } of again) await move(stem, 'sent', 'trying')
+        return again.length
+      }),
+    /** Reads the latest intervals, newest first. */
+    latest: (most: number) =>
+      inTurn(async () => {
+        const found: { state: State; interval: Interval }[] = []
+        for (const { stem, state } of listed('usage', 'trying', 'sent').slice(-most).reverse()) {
+          const interval = await readInterval(fileOf(stem, state))
+          if (interval !== undefined) found.push({ state, interval })
+        }
+        return found
+      }),
+    read(): SpoolReading {
+      const waiting = listed('usage', 'trying')
+      return {
+        waiting: waiting.length,
+        oldest: waiting[0]?.from,
+        bytes: bytesOf([...files.values()]),
+        unsavedSince,
+      }
+    },
+    async close(): Promise<void> {
+      await inTurn(dropJournal)
+    },
+  }
+}
+
+function* linesOf(header: IntervalHeader, at: number, groups: Iterable<Group>): Generator<string> {
+  yield formatLine(header)
+  yield* formatGroups(at, groups)
+}
+
+/** Returns true if two intervals can be merged: they count the same, for the same receiver. */
+function isAlike(a: IntervalHeader, b: IntervalHeader): boolean {
+  return a.source === b.source && a.columns.join() === b.columns.join() && a.shown.join() === b.shown.join()
+}
+
+/** Adds up the groups of several intervals. */
+function sumOf(intervals: readonly Interval[]): Group[] {
+  const sums = new Map<string, { index: number; labels: Labels; counts: number[] }>()
+  for (const { groups } of intervals) {
+    for (const { labels, counts } of groups) {
+      const key = JSON.stringify(labels)
+      const sum = sums.get(key)
+      if (sum === undefined) sums.set(key, { index: sums.size, labels, counts: [...counts] })
+      else for (const [i, count] of counts.entries()) sum.counts[i]! += count
+    }
+  }
+  return [...sums.values()]
+}

@@ -1,0 +1,210 @@
+// Tests src/metering/sender.ts src/metering/http-receiver.ts src/metering/file-receiver.ts
+import { once } from 'node:events'
+import { readdir, readFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { UsageEvent } from '../../src/metering/events.js'
+import { openMetering } from '../../src/metering/metering.js'
+import { eventually } from '../support/eventually.js'
+import { exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
+import { scratchFolder } from '../support/scratch.js'
+
+type Settings = Parameters<typeof openMetering>[0]['settings']
+
+const START = 1_760_000_040_000
+const MINUTE = 60_000
+const snapshot = exampleSnapshot()
+const upstream = snapshot.services[0]!.upstreams[0]
+const log = { warn() {}, info() {} }
+
+/** Starts a receiver that removes duplicates by source and id, as OpenMeter does. `answer` chooses its status. */
+async function startReceiver(t: Test, answer: (events: readonly UsageEvent[]) => number = () => 204) {
+  const events = new Map<string, UsageEvent>()
+  const requests: {
+    readonly type: string | undefined
+    readonly token: string | undefined
+    readonly events: number
+  }[] = []
+  const server = createServer(async (req, res) => {
+    let text = ''
+    for await (const piece of req.setEncoding('utf8')) text += piece
+    const batch = JSON.parse(text) as UsageEvent[]
+    const { 'content-type': type, authorization: token } = req.headers
+    requests.push({ type, token, events: batch.length })
+    const status = answer(batch)
+    if (status < 300) for (const event of batch) events.set(`${event.source} ${event.id}`, event)
+    res.writeHead(status, status === 503 ? { 'retry-after': '1' } : {}).end('{}')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}/api/v1/events?a=b`, events, requests }
+}
+
+async function open(t: Test, path: string, to: Settings['to'], changes: Partial<Settings> = {}) {
+  const clock = { now: START }
+  const metering = await openMetering({
+    settings: {
+      every: MINUTE,
+      spool: { path, size: 1e9 },
+      to,
+      by: ['consumer', 'tenant', 'service', 'tier'],
+      count: ['requests', 'cost', 'denied', { requests: { status: '2xx' } }],
+      addresses: false,
+      max_groups: 100_000,
+      source: 'gateway-eu',
+      ...changes,
+    },
+    log,
+    now: () => clock.now,
+  })
+  t.teardown(() => metering.close())
+  return {
+    metering,
+    clock,
+    request: (consumer: string, more: Parameters<typeof exampleRecord>[1] = {}) =>
+      metering.record(exampleRecord(snapshot, { upstream, consumer, bytesIn: 0, bytesOut: 0, ...more })),
+  }
+}
+
+const sent = (metering: Awaited<ReturnType<typeof openMetering>>) =>
+  eventually('all is sent', () => metering.state().waiting === 0 && metering.state().sent > 0)
+
+t.test('each group of an interval is one CloudEvent, sent once the interval is over', async (t) => {
+  const receiver = await startReceiver(t)
+  const http = { url: receiver.url, headers: { authorization: 'Bearer secret' }, timeout: 1000 }
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), { http })
+  request('acme', { tenant: 'acme-inc', status: 200 })
+  request('acme', { tenant: 'acme-inc', status: 404, cost: 0 })
+  await metering.tick()
+  t.match(metering.state(), { groups: 1, waiting: 0, lag_ms: 0, unsaved_ms: 0, sent: 0, sent_to: null })
+  t.equal(receiver.requests.length, 0)
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  t.strictSame(receiver.requests, [
+    { type: 'application/cloudevents-batch+json; charset=utf-8', token: 'Bearer secret', events: 1 },
+  ])
+  const [event] = receiver.events.values()
+  t.match(event, {
+    specversion: '1.0',
+    type: 'tidegate.usage',
+    id: /^[0-9a-f]{16}-0-0$/,
+    source: 'gateway-eu',
+    subject: 'acme',
+    time: '2025-10-09T08:54:00.000Z',
+    datacontenttype: 'application/json',
+  })
+  t.strictSame(event!.data, {
+    consumer: 'acme',
+    tenant: 'acme-inc',
+    service: 'payments',
+    tier: 'free',
+    from: '2025-10-09T08:54:00.000Z',
+    to: '2025-10-09T08:55:00.000Z',
+    requests: 2,
+    cost: 1,
+    denied: 0,
+    refunded: 1,
+    requests_2xx: 1,
+  })
+  t.match(metering.state(), { groups: 0, sent: 1, sent_to: '2025-10-09T08:55:00.000Z' })
+})
+
+t.test('a receiver that is away loses nothing, and one that answers late gets the same ids', async (t) => {
+  let status = 503
+  const tried = new Map<string, number>()
+  const receiver = await startReceiver(t, (batch) => {
+    for (const { id } of batch) tried.set(id, (tried.get(id) ?? 0) + 1)
+    return status
+  })
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: receiver.url, timeout: 1000 },
+  })
+  for (let i = 0; i < 3; i++) {
+    request('acme')
+    clock.now += MINUTE
+    await metering.tick()
+  }
+  await eventually('it was refused', () => metering.state().failed > 0)
+  t.match(metering.state(), { waiting: 3, lag_ms: 2 * MINUTE, problem: 'the receiver answers 503', sent: 0 })
+  status = 204
+  await sent(metering)
+  t.equal(receiver.events.size, 3)
+  t.ok(
+    [...tried.values()].some((count) => count > 1),
+    'an event was sent twice under one id',
+  )
+  t.match(metering.state(), { lag_ms: 0, problem: null })
+})
+
+t.test('a receiver that takes only small batches gets them', async (t) => {
+  const receiver = await startReceiver(t, (batch) => (batch.length > 100 ? 413 : 202))
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: receiver.url, timeout: 1000 },
+  })
+  for (let i = 0; i < 450; i++) request(`c${i}`)
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  t.equal(receiver.events.size, 450)
+})
+
+t.test('the usage of one consumer is shown, counting, waiting and sent', async (t) => {
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: 'http://127.0.0.1:1/', timeout: 100 },
+  })
+  request('acme')
+  request('bob')
+  clock.now += MINUTE
+  await metering.tick()
+  request('acme')
+  request('acme')
+  t.match(await metering.latest('acme', 10), [
+    { state: 'counting', event: { data: { requests: 2 } } },
+    { state: 'waiting', event: { data: { requests: 1 } } },
+  ])
+  t.strictSame(await metering.latest('nobody', 10), [])
+})
+
+t.test('at the end everything is saved and sent, and what is not is sent by the next process', async (t) => {
+  const path = scratchFolder(t, 'meter-')
+  const away = { http: { url: 'http://127.0.0.1:1/', timeout: 100 } }
+  const first = await open(t, path, away)
+  first.request('acme')
+  await first.metering.close()
+  const [folder] = await readdir(path)
+  const owner = join(path, folder!, 'owner.json')
+  const { writeFile } = await import('node:fs/promises')
+  await writeFile(owner, JSON.stringify({ ...JSON.parse(await readFile(owner, 'utf8')), start: 'gone' }))
+
+  const receiver = await startReceiver(t)
+  const second = await open(t, path, { http: { url: receiver.url, timeout: 1000 } })
+  second.request('acme')
+  await second.metering.close()
+  t.equal(receiver.events.size, 2)
+  t.equal(new Set([...receiver.events.values()].map(({ id }) => id.slice(0, 16))).size, 2)
+})
+
+t.test('a file has one event a line, and two old files are kept', async (t) => {
+  const path = scratchFolder(t, 'meter-')
+  const file = join(path, 'usage.jsonl')
+  const { metering, clock, request } = await open(t, path, { file: { path: file, size: 1000 } })
+  for (let i = 0; i < 12; i++) {
+    request('acme')
+    clock.now += MINUTE
+    await metering.tick()
+    await sent(metering)
+  }
+  const names = (await readdir(path)).filter((name) => name.startsWith('usage')).sort()
+  t.strictSame(names, ['usage.jsonl', 'usage.jsonl.1', 'usage.jsonl.2'])
+  const lines = (await readFile(`${file}.1`, 'utf8')).trim().split('\n')
+  t.ok(lines.length > 1)
+  for (const line of lines) t.match(JSON.parse(line), { specversion: '1.0', data: { requests: 1 } })
+})

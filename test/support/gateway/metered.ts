@@ -1,0 +1,87 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
+import { Pool } from 'undici'
+import type { UsageEvent } from '../../../src/metering/events.js'
+import type { GatewayProcess } from './process.js'
+
+/** Starts a receiver of usage events that removes duplicates by source and id, and that can be switched off. */
+export async function startReceiver(t: Test) {
+  const events = new Map<string, UsageEvent>()
+  const state = { up: true }
+  const server = createServer(async (req, res) => {
+    let text = ''
+    for await (const piece of req.setEncoding('utf8')) text += piece
+    const batch = state.up ? (JSON.parse(text) as UsageEvent[]) : []
+    for (const event of batch) events.set(`${event.source} ${event.id}`, event)
+    // Half of the time it was switched off only after it had taken them.
+    if (!state.up && Math.random() < 0.5) {
+      for (const event of JSON.parse(text) as UsageEvent[]) events.set(`${event.source} ${event.id}`, event)
+    }
+    res.writeHead(state.up ? 204 : 503).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  const count = (name: string, id?: string) =>
+    [...events.values()]
+      .filter(({ subject }) => id === undefined || subject === id)
+      .reduce((sum, { data }) => sum + Number(data[name] ?? 0), 0)
+  return { url: `http://127.0.0.1:${port}/events`, events, state, count }
+}
+
+/** Returns the configuration of a gateway that meters in intervals of a second. */
+export const meteredConfig = (upstream: string, receiver: string, spool: string, limit = 'unlimited') => `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+tiers: [free]
+consumers: [{ header: { name: x-user-id, from: [anyone] } }]
+services: { api: { upstreams: [${upstream}], limits: { free: ${limit} } } }
+routes: [{ path: /*, service: api }]
+metering: { every: 1s, spool: { path: ${spool} }, to: { http: { url: "${receiver}" } } }
+server: { shutdown_delay: 0 }
+log: { access: off }
+`
+
+/** Sends requests to a gateway from four clients until it is stopped. The gateway may be replaced by another meanwhile. */
+export function startLoad(gateway: () => GatewayProcess) {
+  let served = 0
+  let asked = 0
+  let stopped = false
+  const client = async (id: number) => {
+    let origin = gateway().address
+    let pool = new Pool(origin)
+    while (!stopped) {
+      if (gateway().address !== origin) {
+        void pool.destroy()
+        origin = gateway().address
+        pool = new Pool(origin)
+      }
+      asked++
+      await pool
+        .request({ method: 'GET', path: '/', headers: { 'x-user-id': `c${id}` } })
+        .then(async ({ statusCode, body }) => {
+          await body.dump()
+          if (statusCode === 200) served++
+        })
+        .catch(() => new Promise((resolve) => setTimeout(resolve, 20)))
+    }
+    await pool.close()
+  }
+  const clients = [0, 1, 2, 3].map(client)
+  return {
+    /** Returns the requests that were answered with 200. */
+    served: () => served,
+    /** Returns the requests that were sent. */
+    asked: () => asked,
+    async stop() {
+      stopped = true
+      await Promise.all(clients)
+    },
+  }
+}
