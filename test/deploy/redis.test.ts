@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
 import { tidegate } from '../support/gateway/cli.js'
@@ -12,6 +12,9 @@ import { hasRedisServer } from '../support/redis/redis.js'
 
 /** Adds a thousand counts of consumers that came once. Redis evicts keys before a script, not within it, so each call adds only a few. */
 const FLOOD = `for i = 1, 1000 do redis.call('SET', 'rl:api:{f' .. ARGV[1] .. '-' .. i .. '}:1m', '1', 'PX', '120000') end`
+// Each test has a Redis of its own, and mostly waits.
+t.jobs = 2
+
 const skip = hasRedisServer ? false : 'no redis-server on the PATH'
 /** How deploy/redis/users.acl began until November 2026. */
 const OLD_ACL = SHIPPED_ACL.replace(/^user default .*$/m, 'user default off')
@@ -30,7 +33,8 @@ server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
 
-t.test('Redis with the settings and the user of deploy/redis', { skip }, async (t) => {
+/** Starts Redis as it is deployed, and a gateway on it. */
+async function start(t: Test) {
   const redis = await deployedRedis(t)
   const { client } = redis
   const backend = await startBackend(t)
@@ -54,6 +58,11 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     const isWritten = async () => /^aof_buffer_length:0\r$/m.test(await client.info('persistence'))
     await eventually('all is written', isWritten)
   }
+  return { redis, client, gateway, ask, statuses, counting, written }
+}
+
+t.test('Redis with the settings and the user of deploy/redis', { skip }, async (t) => {
+  const { redis, client, gateway, statuses, counting, written } = await start(t)
 
   t.test('allows every command that the gateway sends', async (t) => {
     t.strictSame(await statuses('ada', 4), [200, 200, 200, 429])
@@ -203,6 +212,10 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     }
     t.strictSame(await client.call('ACL', 'LOG'), [], 'nothing was refused')
   })
+})
+
+t.test('the same Redis, split, without replicas and full', { skip }, async (t) => {
+  const { client, gateway, ask, statuses, counting } = await start(t)
 
   t.test('allows a split and a join of the store', async (t) => {
     for (const command of [

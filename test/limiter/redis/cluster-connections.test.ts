@@ -27,8 +27,8 @@ const SETTINGS = {
 } as const
 const quiet = { info() {}, warn() {} }
 
-// Each test has a Cluster of its own, and waits for it.
-t.jobs = 3
+// Each test has a Cluster of its own, and mostly waits.
+t.jobs = 6
 
 /** Adds up a figure of all nodes, which `INFO` has. */
 async function sumOf(nodes: readonly ClusterNode[], section: string, figure: RegExp): Promise<number> {
