@@ -17,7 +17,7 @@ import { type AutoBanDeps, autoBan } from './edge/auto-ban.js'
 import { type ApplicationCaller, Exchange } from './exchange/exchange.js'
 import { readHeaders } from './exchange/headers.js'
 import { securedOf } from './exchange/tls-info.js'
-import { createHookRunner, endHooks, type HookRunnerDeps } from './extensions/runner.js'
+import { createHookRunner, endHooks, type HookRunner, type HookRunnerDeps } from './extensions/runner.js'
 import { type ForwardDeps, forward } from './forward/forward.js'
 import { createMirror, type MirrorDeps } from './forward/mirror.js'
 import { identifyByApplication } from './identify/application.js'
@@ -51,7 +51,7 @@ export type GatewayDeps = Omit<IdentifyDeps, 'runHooks'> &
   AdmitDeps &
   RecordDeps &
   Pick<AcceptDeps, 'snapshot' | 'tracing'> &
-  Omit<ForwardDeps, 'mirror' | 'shares'> &
+  Omit<ForwardDeps, 'mirror' | 'shares' | 'runHooks'> &
   Pick<EdgeDeps, 'clock'> & {
     readonly limiter: Pick<Limiter, 'decide' | 'settle'>
     readonly assignments: Pick<TierAssignments, 'find' | 'isWhole'>
@@ -110,9 +110,13 @@ function handshakeStagesOf(
  * Returns the stages that requests and upgrades share, once their route is known and the gateway does not answer itself.
  * Both must use the same instances: a nonce that one has seen must not be accepted by the other.
  */
-function stagesBehind(deps: GatewayDeps, charges: Charges, shares: Shares): StagesBehind {
+function stagesBehind(
+  deps: GatewayDeps,
+  charges: Charges,
+  shares: Shares,
+  runHooks: HookRunner,
+): StagesBehind {
   const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
-  const runHooks = createHookRunner(deps)
   const hooks = createHookStages(runHooks, shares)
   const byCredential = identifyConsumer({ ...deps, runHooks })
   const identify = deps.mounted === true ? applicationFirst(byCredential, deps.log) : byCredential
@@ -195,7 +199,8 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
   const charges = createCharges(deps.limiter)
   const edge = checkEdge(deps)
   const banAfter = bans && autoBan({ bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
-  const behind = stagesBehind(deps, charges, shares)
+  const runHooks = createHookRunner(deps)
+  const behind = stagesBehind(deps, charges, shares, runHooks)
   const banOf = (address: string) => bans && bannedBy(address, deps.snapshot(), bans)
   const upgrades = createUpgrades({
     ...deps,
@@ -207,7 +212,7 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
   const endings = [charges.settle, endHooks, leaveGuard, leaveTunnel, dropBody, record(deps)]
   const way: Lifecycle = {
     stages: stagesOf(edge, behind),
-    send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),
+    send: forward({ ...deps, shares, runHooks, mirror: createMirror({ ...deps, internal }) }),
     done,
     refusing,
     internal,

@@ -31,16 +31,29 @@ export function bodyFor(x: Exchange, wanted: NonNullable<BoundHook['body']>): { 
     return body.shortage === undefined ? tooLarge(max) : noRoom(body.shortage)
   }
   const whole = body?.whole ?? NOTHING
+  if (as !== 'bytes' && body?.replaced === false && isEncoded(x))
+    return bad('Send the body without Content-Encoding.')
+  if (as === 'json' && body?.json !== undefined) return { value: body.json }
+  const read = readAs(whole, as)
+  if (read === undefined) return bad('The body is not valid JSON.')
+  if (as === 'json' && body !== undefined) body.json = read.value
+  return read
+}
+
+/**
+ * Returns a body in the form that a hook wants: a copy of the bytes, text, or the value of the JSON, undefined if there is
+ * no body. Returns undefined if it is not valid JSON.
+ */
+export function readAs(whole: Buffer, as: 'json' | 'text' | 'bytes'): { value: unknown } | undefined {
   if (as === 'bytes') return { value: Buffer.from(whole) }
-  if (body?.replaced === false && isEncoded(x)) return bad('Send the body without Content-Encoding.')
-  if (as === 'text') return { value: whole.toString('utf8') }
-  if (whole.length === 0) return { value: undefined }
+  const text = whole.toString('utf8')
+  if (as === 'text') return { value: text }
+  if (text === '') return { value: undefined }
   try {
-    body!.json ??= JSON.parse(whole.toString('utf8'))
+    return { value: JSON.parse(text) }
   } catch {
-    return bad('The body is not valid JSON.')
+    return undefined
   }
-  return { value: body!.json }
 }
 
 const NOTHING = Buffer.alloc(0)
@@ -66,7 +79,8 @@ export function bodyRefusal(x: Exchange): Refusal | undefined {
     for (const { body, onError, extension } of hooks[kind] ?? NONE) {
       if (body === undefined || onError === 'skip') continue
       const found = bodyFor(x, body)
-      if ('code' in found) return { cause: `extension ${extension} wants the body`, ...found }
+      if ('code' in found)
+        return { ...found, cause: `extension ${extension}: ${found.detail ?? found.cause}` }
     }
   }
   return undefined

@@ -89,7 +89,7 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
   function withheld(x: Exchange, { extension, hook, onError }: BoundHook, { refusal }: Withheld) {
     const why = refusal.detail ?? refusal.cause
     hookStateOf(x).notes.push(extension, hook, `was not run: ${why}`)
-    return onError === 'skip' ? undefined : { cause: `extension ${extension} wants the body`, ...refusal }
+    return onError === 'skip' ? undefined : { ...refusal, cause: `extension ${extension}: ${why}` }
   }
 
   /** Records the hook that has ended now, for its span. */

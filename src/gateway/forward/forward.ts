@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Coding } from '../../config/snapshot/compress.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import type { BoundHook } from '../../extension/route-hooks.js'
 import type { NoTarget, Target } from '../../upstream/pool/choose.js'
 import type { ResponseHandler } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
+import type { HookRunner } from '../extensions/runner.js'
 import { Http2Request, Http2Response } from '../listen/http2/stream.js'
 import { PlainRequest } from '../listen/plain/request.js'
 import type { ForwardedExchange } from '../request-lifecycle.js'
@@ -17,6 +19,7 @@ import { chooseCoding } from '../transform/content-encoding.js'
 import type { Attempt, Trailers } from './attempt.js'
 import { createReplayMemory, type ReplayMemory } from './body-buffer.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
+import { HookedResponse } from './hooked-response.js'
 import {
   type FullForwarding,
   isPlain,
@@ -30,6 +33,7 @@ import { type Receiver, Sending, type SendingDeps } from './upstream-exchange.js
 import { clientHeaders, reasonPhrase } from './upstream-response.js'
 
 export interface ForwardDeps extends SendingDeps {
+  readonly runHooks: HookRunner
   /** Keeps bodies that may have to be sent again; by default within the usual limits. */
   readonly replays?: ReplayMemory
   readonly draining: () => boolean
@@ -67,6 +71,8 @@ class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
   /** Set once the client has not taken a piece at once. */
   #pace: ReadPace | undefined
   readonly #client: ClientResponse
+  /** Set while hooks of extensions have the response. */
+  #hooked: HookedResponse | undefined
   /** Set if the gateway compresses the response. */
   #encoder: CompressedBody | undefined
   /** The outcome is fixed. */
@@ -129,8 +135,34 @@ class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
     }
     x.status = status
     const reason = reasonPhrase(reasonGiven)
+    const hooks = x.route!.hooks?.onResponse
+    if (hooks === undefined) this.#begin(head, reason)
+    else this.#runHooks(hooks, head, reason)
+  }
+
+  /** Holds the response until the hooks have finished with it. */
+  #runHooks(hooks: readonly BoundHook[], head: string[], reason: string | undefined): void {
+    const { x, deps } = this
+    const { status } = x
+    this.#hooked = new HookedResponse(deps.shares, deps.runHooks, x, hooks, status, head, {
+      begin: (changed, fields) => {
+        this.#hooked = undefined
+        x.status = changed
+        this.#begin(fields, changed === status ? reason : undefined)
+      },
+      data: (piece) => this.data(piece),
+      end: (trailers) => this.end(trailers),
+      resume: () => this.#sending.resume(),
+      refuse: (refusal) => this.refuse(retrySoon(refusal)),
+      broken: (error) => this.broken(error),
+    })
+    this.#hooked.start()
+  }
+
+  #begin(head: string[], reason: string | undefined): void {
+    const { x } = this
     const compress = x.route!.shape?.compress
-    const coding = compress && chooseCoding(compress, x, status, head, availableCodings())
+    const coding = compress && chooseCoding(compress, x, x.status, head, availableCodings())
     if (coding === undefined) this.#client.begin(head, reason)
     else this.#compress(coding, head, reason)
   }
@@ -154,10 +186,12 @@ class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
   /** Returns whether body pieces may come as text. A bare socket turns a piece into text anyway, to join it with the head. */
   get takesText(): boolean {
     const res: object = this.res
+    if (this.#hooked !== undefined) return false
     return this.#encoder === undefined && (res instanceof PlainResponse || res instanceof Http2Response)
   }
 
   data(chunk: Buffer | string): boolean {
+    if (this.#hooked !== undefined) return this.#hooked.data(chunk as Buffer)
     if (this.#encoder !== undefined) return this.#encoder.write(chunk as Buffer)
     this.x.bytesOut += chunk.length
     return this.#write(chunk)
@@ -173,7 +207,8 @@ class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
   }
 
   end(trailers: Trailers): void {
-    if (this.#encoder === undefined) this.#complete(trailers)
+    if (this.#hooked !== undefined) this.#hooked.end(trailers)
+    else if (this.#encoder === undefined) this.#complete(trailers)
     else this.#encoder.end(() => this.#complete(trailers))
   }
 
@@ -210,6 +245,8 @@ class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
     this.#over = true
     this.#pace?.upstreamDone()
     this.#encoder?.destroy()
+    this.#hooked?.release()
+    this.#hooked = undefined
     this.#client.drop()
     this.#sending.giveUp(code, cause)
   }
@@ -269,6 +306,10 @@ class Forwarding implements FullForwarding, Receiver, ClientEvents, Watched {
       const cause = `the request was not complete within ${request} ms`
       if (this.#client.begun) this.cut('request_timeout', cause)
       else this.#expire(cause)
+    } else if (this.#hooked !== undefined) {
+      // A hook has a time limit of its own.
+      if (idle > 0 && still > idle && this.#hooked.collecting)
+        this.#expire(`no byte of the response arrived for ${idle} ms`)
     } else if (this.#client.begun) {
       if (this.#pace !== undefined && !this.#readsOn(this.#pace, now)) {
         this.cut('client_closed', 'the client reads the response too slowly')

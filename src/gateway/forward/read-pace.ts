@@ -7,7 +7,7 @@ import { connectionsOf } from './upload-pace.js'
 /** Bytes held for one response that its client is slow to take. */
 const RESPONSE_BYTES = 262_144
 /** Bytes held for all such responses together. */
-const ALL_BYTES = 33_554_432
+export const ALL_BYTES = 33_554_432
 /**
  * Longest time that one piece may last, as a multiple of `min_rate_grace`. The system takes bytes in pieces, as a slow
  * client makes room for them.

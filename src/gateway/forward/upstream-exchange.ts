@@ -65,6 +65,8 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   /** A first byte of a response, or of a 1xx, has arrived; and the header of the response itself. */
   #answering = false
   #answered = false
+  /** Status of the response. */
+  #status = 0
   /** Set once the request has a connection. */
   #sent: Sent | undefined
   /** The receiver has had its last call: later events are ignored. */
@@ -232,6 +234,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     this.#answered = true
     this.#replay?.forget()
     this.#forget()
+    this.#status = status
     this.attempts.answered(status, fields)
     this.receiver.header(status, fields, reason)
   }
@@ -273,7 +276,8 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
       return
     }
     readGrpcStatus(this.x, trailers)
-    const { status } = this.x
+    // Hooks may have changed the status for the client.
+    const status = this.#status
     if (outcomeOf(status) === 'well') attempts.settle('well')
     else attempts.settle('failed', `status ${status}`)
     this.#over = true

@@ -6,7 +6,7 @@ import { rewritten } from '../../config/values/rewrite.js'
 import { plainAddress } from '../../net/address-key.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
-import { withChange } from '../exchange/hook-state.js'
+import { type FieldChange, withChange } from '../exchange/hook-state.js'
 import { applyRules } from '../transform/header-rules.js'
 import { pushIdentity } from '../transform/identity-headers.js'
 
@@ -54,7 +54,14 @@ export function upstreamHeaders(
   if (forwardedHost !== '') out.push('X-Forwarded-Host', forwardedHost)
   const via = viaOf(req)
   out.push('Via', headers.via === undefined ? via : `${headers.via}, ${via}`, 'X-Request-Id', x.requestId)
-  return x.hooks?.upstream === undefined ? out : withChange(out, x.hooks.upstream)
+  const all = route.hooks?.onResponse?.some(({ body }) => body !== undefined) ? withChange(out, WHOLE) : out
+  return x.hooks?.upstream === undefined ? all : withChange(all, x.hooks.upstream)
+}
+
+/** Change to the header of a request whose response hooks read: they want all of it, and not encoded. */
+const WHOLE: FieldChange = {
+  drop: new Set(['accept-encoding', 'range', 'if-range']),
+  put: ['Accept-Encoding', 'identity'],
 }
 
 /** Returns the Via entry for the version in which the client spoke (RFC 9110 §7.6.3). */
