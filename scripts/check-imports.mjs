@@ -24,7 +24,7 @@ const ROOMS = {
   extension: BASE,
   config: [...BASE, 'extension'],
   'extension-testing': CONFIG,
-  credentials: CONFIG,
+  credentials: [...CONFIG, 'tier-sources', 'upstream'],
   'tier-sources': CONFIG,
   upstream: CONFIG,
   limiter: CONFIG,

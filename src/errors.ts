@@ -191,6 +191,12 @@ export const ERRORS = {
     'A check that this gateway makes for the request failed. Try again shortly.',
     REDUCED_CAPACITY,
   ),
+  auth_unavailable: gateway(
+    503,
+    'Permission cannot be checked',
+    'The service that decides on this request does not answer. Try again after the time in Retry-After.',
+    REDUCED_CAPACITY,
+  ),
   store_unavailable: gateway(
     503,
     'Quota cannot be checked',

@@ -4,6 +4,7 @@ import { createExtensions, type Extensions } from './config/load/extension-insta
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/load/reload.js'
 import type { Config } from './config/schema/schema.js'
 import { takesStoredKeys } from './config/snapshot/consumers.js'
+import { createForwardAuth } from './credentials/forward-auth.js'
 import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
 import { createKeyring } from './fleet/keyring.js'
@@ -155,6 +156,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const tierSources = openTierSources({ settings: settings.tier_sources, log, shares })
   const tokens = createTokens({ log, shares })
   tokens.prepare(config.current())
+  const forwardAuth = createForwardAuth({ log, shares, lookup: upstreams.lookup })
   const watchdog = createWatchdog()
   const guards = createGuards()
   let exhaust: () => void
@@ -187,6 +189,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     guards: () => guards.describe(config.current()),
     shares: shares.all,
     tokens: tokens.readings,
+    forwardAuth: forwardAuth.readings,
     bans: () => ({ ...store.bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
     overload: () => overload.describe(),
     ...telemetry,
@@ -205,6 +208,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       tierSources.use(event.snapshot.config.tier_sources)
       tokens.prepare(event.snapshot)
       tokens.retain(event.snapshot)
+      forwardAuth.retain(event.snapshot)
       void keyring.hold(takesStoredKeys(event.snapshot.consumers))
     }
     tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
@@ -226,6 +230,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     shareBan: store.bans.map.set,
     tierSources,
     tokens,
+    forwardAuth,
     amounts: store.amounts,
     keyring,
     nonces,
@@ -253,6 +258,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
         .describe()
         .filter(({ up }) => !up)
         .map(({ source }) => `the tier source ${source} does not answer: the last known tiers stay in force`),
+      ...forwardAuth.down().map((name) => `the auth service ${name} does not answer: on_failure decides`),
       ...(keyring.loaded() ? [] : ['API keys are not loaded yet']),
     ],
   }
@@ -282,6 +288,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
           ask,
           tierSources,
           tokens,
+          forwardAuth,
           nonces,
           metrics,
           phase: () =>
@@ -296,6 +303,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     watchdog.close()
     tokens.close()
     doors?.close()
+    forwardAuth.close()
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await keyring.close()

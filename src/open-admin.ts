@@ -16,7 +16,7 @@ import { createSeenOfAll } from './telemetry/decisions/all-gateways-seen.js'
 /** Parts of the process that serves the admin API. */
 export interface AdminParts
   extends Pick<AdminDeps, 'config' | 'ask' | 'metrics' | 'shares' | 'log'>,
-    Pick<ExplainDeps, 'tierSources' | 'tokens' | 'nonces'> {
+    Pick<ExplainDeps, 'tierSources' | 'tokens' | 'forwardAuth' | 'nonces'> {
   /** Returns the store in use: a restart of the workers may open another. */
   readonly store: () => Store
   /** Returns whether this process is ready, without the faults of the store and of the processes that serve requests. */
@@ -32,7 +32,19 @@ export interface AdminParts
  * workers, and in a command that works on the store.
  */
 export function openAdmin(parts: AdminParts): FastifyInstance {
-  const { config, store, ask, tierSources, tokens, nonces, phase, accessSettings, onStored, log } = parts
+  const {
+    config,
+    store,
+    ask,
+    tierSources,
+    tokens,
+    forwardAuth,
+    nonces,
+    phase,
+    accessSettings,
+    onStored,
+    log,
+  } = parts
   const snapshot = config.current
   return createAdmin({
     ...parts,
@@ -47,6 +59,7 @@ export function openAdmin(parts: AdminParts): FastifyInstance {
       store,
       tierSources,
       tokens,
+      forwardAuth,
       nonces,
       guards: () => ask(GUARDS, null),
       upstreams: () => ask(UPSTREAMS, null),

@@ -35,6 +35,7 @@ export type ShareName =
   | 'admin_connections'
   | 'tunnels'
   | 'verifications'
+  | 'auth_calls'
   | 'tier_lookups'
   | 'upload_buffers'
   | 'response_buffers'

@@ -133,7 +133,7 @@ export function createAccept({ snapshot: inForce, tracing, way, upgrades, handsh
       // The client has left, and the exchange is recorded: nothing may be reserved for it any more.
       if (x.over) return undefined
       const outcome = await outcomeOf(stage, x)
-      if (outcome !== undefined) return 'code' in outcome ? way.refusing(x, outcome) : outcome
+      if (outcome !== undefined) return way.ending(x, outcome)
     }
     return undefined
   }

@@ -28,12 +28,14 @@ import { createPlainConnections } from './listen/plain/connections.js'
 import { type Accepting, createServer } from './listen/server.js'
 import { type Charges, createCharges } from './quota/charges.js'
 import type { Lifecycle, Stage } from './request-lifecycle.js'
+import type { Answer } from './respond/send-response.js'
 import { type AdmitDeps, admit } from './stages/admit.js'
 import { authorize } from './stages/authorize.js'
 import { type IdentifyDeps, identifyConsumer } from './stages/consumer.js'
 import { answerAsterisk, respondDirectly } from './stages/direct-response.js'
 import { bannedBy, checkEdge, denyBanned, type EdgeDeps } from './stages/edge.js'
 import { createHookStages } from './stages/extensions.js'
+import { checkForward } from './stages/forward-auth.js'
 import { resolveLimits } from './stages/limits.js'
 import { type QuotaDeps, takeQuota } from './stages/quota.js'
 import { dropBody, readBodyEarly, readBodyLate } from './stages/read-body.js'
@@ -119,12 +121,14 @@ function stagesBehind(
   const { limiter, assignments, amounts = NO_AMOUNTS, tierSources, metrics, bans } = deps
   const hooks = createHookStages(runHooks, shares)
   const byCredential = identifyConsumer({ ...deps, runHooks })
+  const byService = checkForward(deps.forwardAuth)
   const identify = deps.mounted === true ? applicationFirst(byCredential, deps.log) : byCredential
   const bodies = { shares, watchdog: deps.watchdog }
   return {
     free: [
       bans === undefined ? identify : stillLetIn(identify, bans, metrics),
       authorize,
+      bans === undefined ? byService : stillLetIn(byService, bans, metrics),
       noteSeen(deps.seen),
       resolveTier(assignments, tierSources),
       readBodyEarly(bodies),
@@ -171,7 +175,7 @@ function noteSeen(seen: GatewayDeps['seen']): Stage<undefined> {
 function stillLetIn(identify: Stage, bans: Bans, metrics: GatewayDeps['metrics']): Stage {
   return (x, later) => {
     const found = identify(x, later)
-    return found instanceof Promise ? found.then((outcome) => outcome ?? denyBanned(x, bans, metrics)) : found
+    return found instanceof Promise ? found.then((ending) => ending ?? denyBanned(x, bans, metrics)) : found
   }
 }
 
@@ -214,7 +218,7 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
     stages: stagesOf(edge, behind),
     send: forward({ ...deps, shares, runHooks, mirror: createMirror({ ...deps, internal }) }),
     done,
-    refusing,
+    ending,
     internal,
     watchdog: deps.watchdog,
     draining: deps.draining,
@@ -239,14 +243,14 @@ export function buildDataPlane(deps: GatewayDeps): DataPlane {
     }
   }
 
-  /** Returns the refusal to send. A caller that is banned by now must not learn whether its guess was good. */
-  function refusing(x: Exchange, refusal: Refusal): Refusal {
-    const { code } = refusal
-    if (code !== 'unauthorized' && code !== 'quota_exceeded' && code !== 'address_limited') return refusal
-    if (bans === undefined || banAfter === undefined) return refusal
+  /** Returns what to send. A caller that is banned by now must not learn whether its guess was good. */
+  function ending<E extends Refusal | Answer>(x: Exchange, how: E): E | Refusal {
+    const code = 'code' in how ? how.code : how.countsAs
+    if (code !== 'unauthorized' && code !== 'quota_exceeded' && code !== 'address_limited') return how
+    if (bans === undefined || banAfter === undefined) return how
     const banned = denyBanned(x, bans, deps.metrics)
     if (banned === undefined) banAfter(x, code)
-    return banned ?? refusal
+    return banned ?? how
   }
 
   function internal(x: Exchange, error: unknown): Refusal {

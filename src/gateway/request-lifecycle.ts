@@ -53,8 +53,8 @@ export interface Lifecycle {
   readonly send: (x: Exchange, req: IncomingMessage, res: ServerResponse) => ForwardedExchange
   /** Called after every exchange, once. Never throws. */
   readonly done: (x: Exchange) => void
-  /** Called with every refusal of a stage, when it is decided. Returns the refusal to send. */
-  readonly refusing: (x: Exchange, refusal: Refusal) => Refusal
+  /** Called with everything that a request ends with, when it is decided. Returns what to send. */
+  readonly ending: <E extends Refusal | Answer>(x: Exchange, ending: E) => E | Refusal
   /** Counts and logs an error that was thrown. */
   readonly internal: (x: Exchange, error: unknown) => Refusal
   readonly watchdog: Watchdog
@@ -135,9 +135,10 @@ export class RequestLifecycle implements Accepted, Breakable, Later, Watched {
   }
 
   answer(outcome: Refusal | Answer): void {
-    if ('code' in outcome) this.refuse(this.way.refusing(this.x, outcome))
+    const ending = this.way.ending(this.x, outcome)
+    if ('code' in ending) this.refuse(ending)
     else {
-      sendAnswer(this.x, this.req, this.res, outcome, this.way.draining())
+      sendAnswer(this.x, this.req, this.res, ending, this.way.draining())
       this.way.watchdog.add(this)
     }
   }

@@ -32,6 +32,21 @@ const MOST_FAILED = 1000
 const FIRST_PAUSE = 1000
 const LONGEST_PAUSE = 30_000
 
+/** What the log says about a source. */
+export interface HealthTexts {
+  readonly failed: string
+  readonly down: string
+  readonly still: string
+  readonly back: string
+}
+
+const TIER_SOURCE: HealthTexts = {
+  failed: 'a tier could not be looked up',
+  down: 'the tier source does not answer; the last known tiers stay in force, and no request waits for it',
+  still: 'the tier source still does not answer; the last known tiers stay in force',
+  back: 'the tier source answers again',
+}
+
 /**
  * Creates the tracker of one source.
  *
@@ -41,6 +56,7 @@ export function createSourceHealth(
   source: string,
   log: Log,
   random: () => number = Math.random,
+  texts = TIER_SOURCE,
 ): SourceHealth {
   let failures = 0
   /** Consumers whose questions failed since the last answer. */
@@ -74,10 +90,10 @@ export function createSourceHealth(
       if (up) return
       up = true
       pause = FIRST_PAUSE
-      log.info({ source, down_ms: Math.round(now - lostAt) }, 'the tier source answers again')
+      log.info({ source, down_ms: Math.round(now - lostAt) }, texts.back)
     },
     unfit(now, consumer, why) {
-      warn({ source, error: why }, 'a tier could not be looked up', now)
+      warn({ source, error: why }, texts.failed, now)
       if (up || !probing) return
       probing = false
       // Another consumer's question finds out if the source is back.
@@ -93,24 +109,17 @@ export function createSourceHealth(
         probing = false
         pause = Math.min(2 * pause, LONGEST_PAUSE)
         askAgainAt = now + pause * (0.8 + 0.4 * random())
-        warn(
-          { source, error: why },
-          'the tier source still does not answer; the last known tiers stay in force',
-          now,
-        )
+        warn({ source, error: why }, texts.still, now)
         return
       }
       if (inVain.size < ENOUGH && failures < ENOUGH_OF_FEW) {
-        warn({ source, error: why }, 'a tier could not be looked up', now)
+        warn({ source, error: why }, texts.failed, now)
         return
       }
       up = false
       lostAt = now
       askAgainAt = now + pause * (0.8 + 0.4 * random())
-      log.warn(
-        { source, error: why },
-        'the tier source does not answer; the last known tiers stay in force, and no request waits for it',
-      )
+      log.warn({ source, error: why }, texts.down)
     },
   }
 }

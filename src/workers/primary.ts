@@ -5,6 +5,7 @@ import { type ConfigSource, openConfig, type ReloadEvent } from '../config/load/
 import type { Config } from '../config/schema/schema.js'
 import { takesStoredKeys } from '../config/snapshot/consumers.js'
 import { doorsOf } from '../config/snapshot/doors.js'
+import { createForwardAuth } from '../credentials/forward-auth.js'
 import { createTokens } from '../credentials/tokens.js'
 import { openStore, type Store } from '../fleet/open-store.js'
 import { callerByAddress } from '../net/address-key.js'
@@ -140,6 +141,7 @@ export async function startPrimary(options: PrimaryOptions) {
   let spreading: Promise<void> = Promise.resolve()
   onReload = (event) => {
     tokens.retain(event.snapshot)
+    forwardAuth.retain(event.snapshot)
     counts.know(event.snapshot)
     if (event.result === 'applied') {
       tierSources.use(event.snapshot.config.tier_sources)
@@ -160,6 +162,7 @@ export async function startPrimary(options: PrimaryOptions) {
   const serving = () => supervisor.members().filter(({ state }) => state === 'serving').length
   // Only for explain: keys are fetched on demand.
   const tokens = createTokens({ log })
+  const forwardAuth = createForwardAuth({ log })
   const admin = openAdmin({
     config: {
       current: config.current,
@@ -180,6 +183,7 @@ export async function startPrimary(options: PrimaryOptions) {
     ask: all.ask,
     tierSources,
     tokens,
+    forwardAuth,
     metrics: figures,
     phase() {
       const reasons = phase !== 'serving' ? ['shutting down'] : []
@@ -192,6 +196,7 @@ export async function startPrimary(options: PrimaryOptions) {
 
   async function closeParts(): Promise<void> {
     tokens.close()
+    forwardAuth.close()
     await Promise.allSettled([admin.close(), config.close()])
     await Promise.allSettled([store.close(), tierSources.close(), figures.close()])
     await events.close()

@@ -1,5 +1,5 @@
 // Tests src/config/check/{admin,auth,checks,consumers,costs,edge,identity,limits,listener,resilience}.ts
-// Tests src/config/check/{shaping,signatures,tier-sources,tokens,upstream-tls}.ts
+// Tests src/config/check/{forward,shaping,signatures,tier-sources,tokens,upstream-tls}.ts
 // Tests src/config/values/{parse-url,pem,public-key,scalar-addresses,scalar-credentials,scalar-http}.ts
 // Tests src/config/values/{scalar-quantities,scalar-type,scalar-types,template,tier-source-url}.ts
 import { readdirSync, readFileSync } from 'node:fs'

@@ -32,7 +32,7 @@ t.test('tokens with the same end are distinct', async (t) => {
 })
 
 t.test('a token in use stays, however many others come', async (t) => {
-  const tokens = createVerifiedTokens<string>({ tokens: 10, characters: 1000 })
+  const tokens = createVerifiedTokens<string>({ entries: 10, size: 1000 })
   tokens.set('mine', entryOf('mine'))
   for (let i = 0; i < 100; i++) {
     tokens.set(`other-${i}`, entryOf('other'))
@@ -42,7 +42,7 @@ t.test('a token in use stays, however many others come', async (t) => {
 })
 
 t.test('it stays within its bounds, and never returns a wrong or expired value', async () => {
-  const most = { tokens: 8, characters: 60 }
+  const most = { entries: 8, size: 60 }
   const token = fc.constantFrom(
     'a',
     'bb',
@@ -81,7 +81,7 @@ t.test('it stays within its bounds, and never returns a wrong or expired value',
         else now += one.pass
         const held = [...all.keys()].filter((key) => tokens.get(key, now) !== undefined)
         const characters = held.reduce((sum, key) => sum + key.length, 0)
-        if (held.length > most.tokens || characters > most.characters + 40) return false
+        if (held.length > most.entries || characters > most.size + 40) return false
       }
       return true
     }),

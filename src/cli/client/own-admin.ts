@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { askForLines } from '../../admin/access/audit-line.js'
 import type { AdminLog } from '../../admin/deps.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { createForwardAuth } from '../../credentials/forward-auth.js'
 import { createTokens } from '../../credentials/tokens.js'
 import { openStore } from '../../fleet/open-store.js'
 import { openAdmin } from '../../open-admin.js'
@@ -79,6 +80,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
   }
   const tierSources = openTierSources({ settings: snapshot.config.tier_sources, listen: false, log })
   const tokens = createTokens({ log })
+  const forwardAuth = createForwardAuth({ log })
   // Reachable on loopback and by this process only.
   const token = randomBytes(32).toString('hex')
   const sha256 = createHash('sha256').update(token).digest('hex')
@@ -92,6 +94,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     ask: () => Promise.resolve(undefined),
     tierSources,
     tokens,
+    forwardAuth,
     metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
     phase: () => ({ ready: true, reasons: [] }),
     accessSettings: { tokens: [{ name: `cli:${currentUser()}`, sha256, role: 'operator' }] },
@@ -111,6 +114,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     async close() {
       await admin.close()
       tokens.close()
+      forwardAuth.close()
       await askForLines(store.fleet, stored)
       await Promise.all([store.close(), tierSources.close()])
     },

@@ -123,10 +123,12 @@ function describeAuth({
   any_of: kinds,
   required,
   scopes,
+  forward,
 }: NonNullable<Config['routes'][number]['auth']>): string {
   const who = kinds === undefined ? 'a credential' : kinds.join(' or ')
   const may = scopes.length === 0 ? '' : ` with ${scopes.join(' ')}`
-  return required ? `requires ${who}${may}` : `accepts ${who} or none`
+  const then = forward === undefined ? '' : `, ${new URL(forward.url).host} decides`
+  return (required ? `requires ${who}${may}` : `accepts ${who} or none`) + then
 }
 
 function describeConsumers(source: ConsumerSource): string {
@@ -145,6 +147,8 @@ function describeConsumers(source: ConsumerSource): string {
       return `token in ${source.header} (${source.issuers.map(({ issuer }) => issuer).join(', ')})`
     case 'extension':
       return `extension ${source.extension}`
+    case 'forward':
+      return `${source.headers.join(' or ')} (${source.check.name} decides)`
     case 'ip':
       return 'address'
   }

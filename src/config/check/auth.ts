@@ -24,6 +24,7 @@ export function checkAuth({ consumers, routes }: DraftConfig, error: Report): vo
     }
     if (
       auth.required === true &&
+      !Object.hasOwn(auth, 'forward') &&
       !Object.hasOwn(auth, 'any_of') &&
       [...known].every((kind) => kind === 'ip')
     ) {

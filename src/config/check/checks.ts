@@ -19,6 +19,7 @@ import { checkConsumers, checkStoredKeys, checkTenants } from './consumers.js'
 import { checkCosts } from './costs.js'
 import { checkEdge } from './edge.js'
 import { checkExtensions } from './extensions.js'
+import { checkForward } from './forward.js'
 import { checkIdentity } from './identity.js'
 import { checkLimits } from './limits.js'
 import { checkListener } from './listener.js'
@@ -49,6 +50,7 @@ export function check(config: DraftConfig, error: Report, warning: Report, locat
   checkSignatures(config, error)
   checkRoutes(config, error)
   checkAuth(config, error)
+  checkForward(config, error, warning)
   checkShaping(config, error, warning)
   checkCosts(config, error, warning)
   checkResilience(config, error)

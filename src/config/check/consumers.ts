@@ -99,6 +99,7 @@ export function checkTenants(
     if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
     if ('signature' in source)
       return asList(source.signature?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
+    if ('forward' in source) return source.forward === undefined || Object.hasOwn(source.forward, 'tenant')
     if ('jwt' in source) return source.jwt === undefined || issuersOf(source.jwt).some(hasTenant)
     return (
       'api_key' in source &&

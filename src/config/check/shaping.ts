@@ -120,13 +120,17 @@ const QUOTA = /^(?:ratelimit|ratelimit-policy|x-ratelimit-(?:limit|remaining|res
  * Headers that override the method or path of a request. The gateway applied its limits to the original ones, so a
  * backend must not see others.
  */
-const OVERRIDES = new Set([
+export const OVERRIDES: ReadonlySet<string> = new Set([
   'x-original-url',
   'x-rewrite-url',
   'x-http-method-override',
   'x-http-method',
   'x-method-override',
 ])
+
+export function isOfTransport(name: string): boolean {
+  return TRANSPORT.has(name) || PREFIXES.some((prefix) => name.startsWith(prefix))
+}
 
 /** Returns the headers that upstreams trust because only the gateway writes them. */
 function told({ services }: DraftConfig, route: DraftRoute): ReadonlySet<string | undefined> {
@@ -150,8 +154,7 @@ function checkHeaders(
   error: Report,
 ): void {
   const wrongWith = (name: string, side: 'request' | 'response', removes: boolean): string | undefined => {
-    if (TRANSPORT.has(name) || PREFIXES.some((prefix) => name.startsWith(prefix)))
-      return 'belongs to the transport or to proxies; remove it'
+    if (isOfTransport(name)) return 'belongs to the transport or to proxies; remove it'
     if (side === 'request' && OVERRIDES.has(name))
       return 'gives a backend another path or method; use rewrite'
     if (side === 'request' && told.has(name))

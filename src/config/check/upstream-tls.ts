@@ -12,14 +12,24 @@ export function checkUpstreamTls({ services }: DraftConfig, error: Report, warni
     const urls = asList(service?.upstreams).map((entry) => (typeof entry === 'object' ? entry.url : entry))
     if (!urls.some((url) => url?.startsWith('https://') !== false))
       error(path, 'no upstream of the service uses TLS; write https://')
-    if (Object.hasOwn(tls, 'cert') !== Object.hasOwn(tls, 'key'))
-      error(path, 'cert and key belong together; give both, or neither')
-    if (tls.verify === false) {
-      const wrong = 'anyone on the network path can read requests and answer them'
-      warning([...path, 'verify'], `${wrong}; give the CA of the upstreams in ca`)
-    }
-    checkFiles(tls, path, error)
+    checkClientTls(tls, path, error, warning)
   }
+}
+
+/** Checks the settings of TLS to a server. */
+export function checkClientTls(
+  tls: Draft<UpstreamTlsSettings>,
+  path: Path,
+  error: Report,
+  warning: Report,
+): void {
+  if (Object.hasOwn(tls, 'cert') !== Object.hasOwn(tls, 'key'))
+    error(path, 'cert and key belong together; give both, or neither')
+  if (tls.verify === false) {
+    const wrong = 'anyone on the network path can read requests and answer them'
+    warning([...path, 'verify'], `${wrong}; give the CA of the upstreams in ca`)
+  }
+  checkFiles(tls, path, error)
 }
 
 function checkFiles({ ca, cert, key }: Draft<UpstreamTlsSettings>, path: Path, error: Report): void {

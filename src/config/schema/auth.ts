@@ -1,5 +1,6 @@
 import { CREDENTIAL_KINDS, type CredentialKindName } from '../values/credential-kinds.js'
 import { boolean, choice, list, object, scalar } from './define.js'
+import { RouteForward } from './forward.js'
 
 /** Schema of what a route requires of its clients. */
 
@@ -22,6 +23,7 @@ export const Auth = object(
       'Scopes that the credential must all have. A credential that lacks one gets 403',
       { default: [], maxItems: 32, examples: [['payments:write']] },
     ),
+    'forward?': RouteForward,
   },
   'Credentials that a route requires. Default: any that consumers accepts',
 )

@@ -16,6 +16,7 @@ import {
   switchable,
   timer,
 } from './define.js'
+import { ForwardConsumer } from './forward.js'
 import { hashedOrPlain, owner } from './key-owner.js'
 import { SignatureConsumer } from './signature.js'
 
@@ -214,6 +215,7 @@ const FORMS = {
   jwt: JwtConsumer,
   signature: SignatureConsumer,
   extension: ExtensionConsumer,
+  forward: ForwardConsumer,
   ip: IpConsumer,
 } satisfies Record<CredentialKindName, unknown>
 

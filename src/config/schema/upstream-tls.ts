@@ -5,7 +5,7 @@ import { boolean, choice, object, scalar } from './define.js'
 
 const pem = (description: string, example: string) => scalar('pem', description, { examples: [example] })
 
-const UpstreamTls = object(
+export const UpstreamTls = object(
   {
     'ca?': pem(
       'File of the CA certificates, in PEM, that verify the upstreams instead of the public CAs',

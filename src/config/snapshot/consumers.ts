@@ -3,6 +3,7 @@ import { compileAddressSet } from '../../net/addresses.js'
 import type { Config } from '../schema/schema.js'
 import { headersOf } from '../values/credential-kinds.js'
 import type { CompiledExtension } from './extensions.js'
+import { compileForward, type ForwardCheck } from './forward.js'
 import { type KeyOwner, ownerOf } from './key-owner.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
 import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
@@ -43,6 +44,12 @@ type Compiled =
       readonly extension: string
       /** Its hook; none where only the configuration is looked at. */
       readonly hooks: readonly BoundHook[]
+    }
+  | {
+      readonly kind: 'forward'
+      readonly check: ForwardCheck
+      /** True if the service is asked about requests without any of its headers, too: the route names it. */
+      readonly always: boolean
     }
   | { readonly kind: 'ip' }
 
@@ -95,6 +102,7 @@ export function compileConsumers(
       const issuers = 'issuers' in source.jwt ? source.jwt.issuers : [source.jwt]
       return { kind: 'jwt', header: source.jwt.header, issuers: issuers.map(compileTokenIssuer) }
     }
+    if ('forward' in source) return { kind: 'forward', check: compileForward(source.forward), always: false }
     const { header, keys, store } = source.api_key
     return {
       kind: 'api_key',

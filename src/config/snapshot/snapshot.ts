@@ -9,6 +9,7 @@ import { compileCost, type RouteCost } from './costs.js'
 import { compileEdge, type EdgeRules } from './edge.js'
 import { compileExempt, type IsExempt } from './exempt.js'
 import { type CompiledExtension, compileExtensions, compileHooks, type InstanceHooks } from './extensions.js'
+import { sentToServices, setByServices } from './forward.js'
 import { deepFreeze } from './freeze.js'
 import { configHashes } from './hash.js'
 import {
@@ -53,6 +54,8 @@ export interface Snapshot {
   readonly identityHeaders: ReadonlySet<string>
   /** Lower-case names of the headers that upstreams trust because only the gateway writes them. */
   readonly toldHeaders: ReadonlySet<string>
+  /** Lower-case names of the headers that routes send to the services that decide on their requests. */
+  readonly sentHeaders: ReadonlySet<string>
   /** Keys with which upstreams verify the gateway's tokens. */
   readonly publicKeys: readonly PublicKey[]
   /** Returns true if an address (from `socket.remoteAddress` or X-Forwarded-For), or `UNIX_PEER`, is a trusted proxy. */
@@ -183,7 +186,8 @@ export function compileSnapshot(
     identityHeaders: new Set(
       consumers.flatMap(({ headers }) => headers).map((name) => name.replaceAll('_', '-')),
     ),
-    toldHeaders: identityHeaderNames(config),
+    toldHeaders: new Set([...identityHeaderNames(config), ...setByServices(config)]),
+    sentHeaders: new Set(sentToServices(config)),
     publicKeys: publishedKeys(config),
     isTrustedProxy,
     edge: compileEdge(config.edge),

@@ -22,7 +22,10 @@ export interface UpstreamTls {
   readonly key: string | undefined
 }
 
-type ServiceConfig = Pick<Config['services'][string], 'tls' | 'protocol'>
+interface ServiceConfig {
+  readonly tls?: Config['services'][string]['tls'] | undefined
+  readonly protocol: Transport['protocol']
+}
 
 export function compileTransport(origin: string, { tls: settings, protocol }: ServiceConfig): Transport {
   if (!origin.startsWith('https:'))

@@ -1,6 +1,6 @@
 /** A kind of credential: what checks, challenges and printed words need to know about it. */
 interface CredentialKind {
-  /** Keys of its settings that name the headers it reads. The first one holds the credential. */
+  /** Keys of its settings that name the headers it reads, or list them. The first one holds the credential. */
   readonly headerKeys?: readonly string[]
   /** Headers that it reads whatever the settings say, in lower case. */
   readonly headers?: readonly string[]
@@ -43,6 +43,11 @@ export const CREDENTIAL_KINDS = {
     identified: 'by an extension',
     tierFrom: 'given by its extension',
   },
+  forward: {
+    headerKeys: ['headers'],
+    identified: 'by an auth service',
+    tierFrom: 'said by its auth service',
+  },
   header: {
     headerKeys: ['name', 'tenant'],
     identified: 'by a trusted header',
@@ -76,7 +81,9 @@ export function headersOf(source: object): readonly SourceHeader[] {
     const { headerKeys = [], headers = [] } = credentialKind(kind) ?? {}
     return [
       ...headers.map((name): SourceHeader => [name, undefined]),
-      ...headerKeys.flatMap((key): SourceHeader[] => (settings?.[key] ? [[settings[key], key]] : [])),
+      ...headerKeys.flatMap((key) =>
+        [settings?.[key] ?? []].flat().flatMap((name): SourceHeader[] => (name ? [[name, key]] : [])),
+      ),
     ]
   })
 }

@@ -1,7 +1,9 @@
+import type { ForwardCheck } from '../../config/snapshot/forward.js'
 import type { Policy } from '../../config/snapshot/policy.js'
 import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { IdentifiedBy } from '../../config/values/credential-kinds.js'
+import type { AuthPass } from '../../credentials/auth-verdict.js'
 import type { ExpectedDigest } from '../../credentials/body-digest.js'
 import type { TokenIdentity } from '../../credentials/tokens.js'
 import type { ErrorCode } from '../../errors.js'
@@ -48,6 +50,10 @@ export class Exchange {
   scopes: readonly string[] | undefined
   /** Issuer and claims of the token. */
   token: TokenIdentity | undefined
+  /** Service that has decided on the request, or was asked in vain. */
+  authBy: ForwardCheck | undefined
+  /** Its decision; undefined if it made none. */
+  authPass: AuthPass | undefined
   /** Digest of the body, if it was signed. */
   bodyDigest: ExpectedDigest | undefined
   /** Id of an API key of the store. */

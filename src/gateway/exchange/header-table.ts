@@ -101,12 +101,14 @@ function isVendorClaim(name: string): boolean {
 }
 
 /**
- * Returns the lower-case names of the headers with a request's cost or its upstream. They do not identify a consumer.
+ * Returns the lower-case names of the headers with a request's cost or its upstream, or that an auth service gets. They
+ * do not identify a consumer.
  */
-function readHere({ routes, services }: Snapshot): string[] {
+function readHere({ routes, services, sentHeaders }: Snapshot): string[] {
   const costs = routes.flatMap(({ costFrom }) => (costFrom === undefined ? [] : [costFrom.header]))
   const hashes = services.flatMap(({ balance }) => (balance.kind === 'hash_header' ? [balance.header] : []))
-  return [...costs, ...hashes]
+  // A claim stays what it is: it is dropped, and the service does not get it.
+  return [...costs, ...hashes, ...[...sentHeaders].filter((name) => !isClaim(name))]
 }
 
 const tables = new WeakMap<Snapshot, ReadonlyMap<string, Field>>()

@@ -138,7 +138,11 @@ export class PlainForwarding
     this.path = upstreamPath(x, upstream)
     this.fields = upstreamHeaders(x, service, upstream, this.req as unknown as IncomingMessage)
     // The reader of a plain request has checked each of its fields. Others may come from a token or a tier source.
-    this.clean = this.req.httpVersionMajor === 1 && service.identity === undefined && x.tenant === undefined
+    this.clean =
+      this.req.httpVersionMajor === 1 &&
+      service.identity === undefined &&
+      x.tenant === undefined &&
+      x.authPass === undefined
     x.upstream = upstream
     this.target = target
     this.sender = deps.upstreams.begun(target, this)

@@ -7,6 +7,7 @@ import { plainAddress } from '../../net/address-key.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
 import { type FieldChange, withChange } from '../exchange/hook-state.js'
+import { hideUnchecked, pushAuthFields } from '../transform/auth-fields.js'
 import { applyRules } from '../transform/header-rules.js'
 import { pushIdentity } from '../transform/identity-headers.js'
 
@@ -42,7 +43,10 @@ export function upstreamHeaders(
   const host = headers.host ?? ''
   const peer = plainAddress(x.peer)
   out.push('Host', route.preserveHost && host !== '' ? host : upstream.host)
+  if (x.authBy !== undefined && x.authPass === undefined)
+    hideUnchecked(out, x, (name) => goesOn(name, x, identity))
   if (headers.identity.length > 0) pushVerifiedIdentity(out, x, identity)
+  if (x.authPass !== undefined) pushAuthFields(out, x, (name) => goesOn(name, x, identity))
   if (identity !== undefined) pushIdentity(out, x, identity)
   out.push(
     'X-Forwarded-For',
@@ -76,7 +80,7 @@ function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string 
  */
 function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | undefined): void {
   for (const source of x.snapshot.consumers) {
-    if (source.kind !== x.identifiedBy) continue
+    if (source.kind !== x.identifiedBy || source.kind === 'forward') continue
     const [credential] = source.headers
     if (credential === undefined || identityHeader(x.headers, credential) === undefined) continue
     for (const name of source.headers) {

@@ -4,6 +4,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { HSTS, pushHsts } from '../exchange/tls-info.js'
 import { reportedCost } from '../quota/cost.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders, QUOTA_FIELDS } from '../quota/headers.js'
+import { pushAuthCookies } from '../transform/auth-fields.js'
 import { MAPPED_FIELDS, mapLocations, mapsLocations } from '../transform/location.js'
 import { shapeResponse } from '../transform/response-headers.js'
 import { VIA } from './upstream-request.js'
@@ -46,6 +47,7 @@ export function clientHeaders(x: Exchange, status: number, raw: readonly string[
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   pushQuota(out, x)
   pushHsts(out, x.secured)
+  pushAuthCookies(out, x)
   return out
 }
 
@@ -59,6 +61,7 @@ export function ownFields(x: Exchange): string[] {
   const out = ['Via', VIA, 'X-Request-Id', x.requestId]
   pushQuota(out, x)
   pushHsts(out, x.secured)
+  pushAuthCookies(out, x)
   return out
 }
 

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { pushHsts } from '../exchange/tls-info.js'
+import { pushAuthCookies } from '../transform/auth-fields.js'
 import { shapeOwn } from '../transform/response-headers.js'
 
 /** How long a refused connection may take to read its response, in ms. */
@@ -120,6 +121,7 @@ export function problemHeaders(x: Exchange, { headers }: Refusal, body: string):
   if (headers !== undefined) fields.push(...headers)
   pushHsts(fields, x.secured)
   if (x.route?.shape !== undefined) shapeOwn(fields, x.route.shape, x)
+  pushAuthCookies(fields, x)
   return fields
 }
 

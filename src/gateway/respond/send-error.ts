@@ -51,8 +51,9 @@ export function sendRefusal(
   }
   const { prepared } = refusal
   const other: object = res
-  const usual = x.route?.shape === undefined && x.secured?.hsts === undefined && !draining
-  if (prepared !== undefined && other instanceof PlainResponse && usual) {
+  const { route, secured, authPass } = x
+  const isUsual = (route?.shape ?? secured?.hsts ?? authPass) === undefined && !draining
+  if (prepared !== undefined && other instanceof PlainResponse && isUsual) {
     sendPrepared(x, other, status, prepared)
     return
   }

@@ -1,5 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { ErrorCode } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { pushHsts } from '../exchange/tls-info.js'
 import { endBare, endConnection } from './client-error.js'
@@ -13,6 +14,8 @@ export interface Answer {
   readonly body: string | Uint8Array
   /** For the log: who decided that the request ends here. */
   readonly cause?: string
+  /** The refusal that it amounts to, for bans. */
+  readonly countsAs?: ErrorCode
 }
 
 /** Sends a response of the gateway's own. The request goes no further, and no more of its body is read than for a refusal. */

@@ -31,6 +31,7 @@ import { Exchange } from '../exchange/exchange.js'
 import { identityHeader, NO_HEADERS, readHeaders } from '../exchange/headers.js'
 import { hookStateOf } from '../extensions/request-view.js'
 import { createHookRunner } from '../extensions/runner.js'
+import type { Asking } from '../identify/forward.js'
 import { costOf } from '../quota/cost.js'
 import { outcomeOf, type Stage } from '../request-lifecycle.js'
 import { authorize } from '../stages/authorize.js'
@@ -38,6 +39,7 @@ import { identifyConsumer } from '../stages/consumer.js'
 import { respondDirectly } from '../stages/direct-response.js'
 import { checkEdge } from '../stages/edge.js'
 import { createHookStages } from '../stages/extensions.js'
+import { checkForward } from '../stages/forward-auth.js'
 import { resolveLimits } from '../stages/limits.js'
 import { levelsOf } from '../stages/quota.js'
 import { matchRoute } from '../stages/route.js'
@@ -56,6 +58,7 @@ export interface ExplainDeps {
   }
   readonly tierSources?: Pick<OpenTierSources, 'sources'> | undefined
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
+  readonly forwardAuth?: Asking | undefined
   /** Nonces that requests have used. Default: none is known. */
   readonly nonces?: Pick<SeenNonces, 'has'> | undefined
   /** Returns the guards of the running gateway; none if none runs. */
@@ -82,7 +85,7 @@ interface Outcome {
  * a charge. It leaves out what depends on the connection (a client certificate) and on the gateway's load.
  */
 export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) => Promise<Explained> {
-  const { snapshot: current, store, tokens, tierSources, nonces, guards, upstreams } = deps
+  const { snapshot: current, store, tokens, forwardAuth, tierSources, nonces, guards, upstreams } = deps
   const keyring = createKeyring({ store: () => store().keys })
   const runHooks = createHookRunner({ metrics: QUIET, log: QUIET, looksOnly: true })
   const hooks = createHookStages(runHooks, createShares())
@@ -97,12 +100,14 @@ export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) =>
       identifyConsumer({
         runHooks,
         tokens,
+        forwardAuth,
         keyring: { ...keyring, used() {} },
         nonces: {
           isNew: (keyid, nonce, window, _most, now) => nonces?.has(keyid, nonce, window, now) !== true,
         },
       }),
       authorize,
+      checkForward(forwardAuth),
       resolveTier(assignments, tierSources),
       hooks.onRequest,
       chooseService(() => 0),

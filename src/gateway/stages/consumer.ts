@@ -1,15 +1,14 @@
 import type { ConsumerSource } from '../../config/snapshot/consumers.js'
 import { createSeenNonces, type SeenNonces } from '../../credentials/seen-nonces.js'
 import type { Tokens } from '../../credentials/tokens.js'
-import type { Refusal } from '../../errors.js'
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 import type { HookRunner } from '../extensions/runner.js'
 import { identifyByApiKey } from '../identify/api-key.js'
 import { identifyByCertificate } from '../identify/certificate.js'
 import { identifyByExtension } from '../identify/extension.js'
+import { type Asking, type Ending, identifyByForward } from '../identify/forward.js'
 import { identifyByHeader } from '../identify/header.js'
-import type { Identified } from '../identify/identify.js'
 import { identifyByIp } from '../identify/ip.js'
 import { identifyByJwt } from '../identify/jwt.js'
 import { missingCredential } from '../identify/missing-credential.js'
@@ -21,6 +20,8 @@ export interface IdentifyDeps {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Left out: API keys of the store are unknown. */
   readonly keyring?: Pick<Keyring, 'find' | 'isWhole' | 'used'> | undefined
+  /** Left out: no service can be asked, and what one has to decide on gets 503. */
+  readonly forwardAuth?: Asking | undefined
   /** Left out: only nonces that this stage has seen itself are known. */
   readonly nonces?: Pick<SeenNonces, 'isNew'> | undefined
   readonly runHooks: HookRunner
@@ -60,9 +61,9 @@ export function identifyConsumer(means: IdentifyDeps) {
 function identifyBy(
   x: Exchange,
   source: Exclude<ConsumerSource, { kind: 'extension' }>,
-  { tokens, keyring }: IdentifyDeps,
+  { tokens, keyring, forwardAuth }: IdentifyDeps,
   nonces: Pick<SeenNonces, 'isNew'>,
-): Identified | Promise<Refusal | undefined> {
+): Ending | 'absent' | Promise<Ending> {
   switch (source.kind) {
     case 'api_key':
       return identifyByApiKey(x, source, keyring)
@@ -74,6 +75,8 @@ function identifyBy(
       return identifyBySignature(x, source, nonces)
     case 'jwt':
       return identifyByJwt(x, source, tokens)
+    case 'forward':
+      return identifyByForward(x, source, forwardAuth)
     case 'ip':
       return identifyByIp(x)
   }

@@ -43,6 +43,14 @@ export const CALLER_METRICS = {
       for (const { issuer, unknownTiers } of tokens) if (issuer !== 'none') set(unknownTiers, issuer)
     }),
   }),
+  forwardAuth: counter('tidegate.forward_auth.requests', 'tidegate_forward_auth_requests_total', {
+    unit: '{request}',
+    help: 'Requests that an auth service decides on, by result: cached, allowed, denied, failed (no decision), or busy (the service was not asked).',
+    labels: ['auth_service', 'result'],
+    read: from('forwardAuth', (services, set) => {
+      for (const { service, results } of services) setAll(set, results, service)
+    }),
+  }),
   jwksFetches: counter('tidegate.jwks.fetches', 'tidegate_jwks_fetches_total', {
     unit: '{fetch}',
     help: "Attempts to fetch an issuer's keys, by result.",

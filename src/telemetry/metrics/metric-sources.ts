@@ -1,3 +1,4 @@
+import type { AuthReading } from '../../credentials/forward-auth.js'
 import type { IssuerReading } from '../../credentials/tokens.js'
 import type { ForgettableMap } from '../../fleet/replicated-map.js'
 import type { Share } from '../../shares.js'
@@ -28,6 +29,7 @@ export interface MetricSources {
   /** Returns the guards of the services. */
   readonly guards?: () => Iterable<GuardState>
   readonly tokens?: () => Iterable<IssuerReading>
+  readonly forwardAuth?: () => Iterable<AuthReading>
   /** Returns the number of banned blocks of addresses, by who banned them. */
   readonly bans?: () => Counts
   /** Returns the share of requests that is shed because the gateway is overloaded, by reason. */

@@ -243,7 +243,39 @@ t.test('consumers, tiers, identity headers and proxies are compiled', async (t) 
   t.same(snapshot.tiers, ['free', 'pro'])
   t.equal(snapshot.defaultTier, 1)
   t.same([snapshot.priorities, snapshot.classes], [[1, 0], 2], 'free has 7, and pro, by its place, 1')
-  const [keys, signature, header, jwt, ip] = snapshot.consumers
+  const [keys, signature, forward, header, jwt, ip] = snapshot.consumers
+  if (forward?.kind !== 'forward') throw new Error('not a forward')
+  t.match(forward, {
+    headers: ['x-session'],
+    always: false,
+    check: {
+      name: 'id.internal',
+      path: '/verify',
+      headers: ['x-session'],
+      upstreamHeaders: ['x-auth-email'],
+      identity: { id: 'x-auth-user', tier: 'x-auth-plan', tenant: 'x-auth-org' },
+      allowedFor: 30_000,
+      deniedFor: 500,
+      by: ['x-session'],
+      timeout: 2000,
+      open: false,
+      upstream: { origin: 'https://id.internal', tls: { serverName: 'id.example.com', verify: true } },
+    },
+  })
+  const route = snapshot.routes.find(({ auth }) => auth?.forward !== undefined)
+  t.match(route?.auth?.forward, {
+    name: 'auth.internal:4180',
+    path: '/check?deep=1',
+    headers: ['x-entitlement'],
+    upstreamHeaders: ['x-entitled'],
+    identity: { id: 'x-entitled-user', tier: 'x-entitled-tier', tenant: 'x-entitled-org' },
+    allowedFor: 60_000,
+    deniedFor: 2000,
+    by: ['x-entitlement', 'path'],
+    timeout: 300,
+    open: true,
+  })
+  t.same([...snapshot.sentHeaders], ['x-entitlement'])
   t.match(keys, { kind: 'api_key', header: 'x-key' })
   if (signature?.kind !== 'signature') throw new Error('not a signature')
   t.match(signature, { digest: false, maxAge: 60_000, leeway: 5000, nonceRequired: true, tag: 'payments' })
@@ -304,7 +336,7 @@ t.test('consumers, tiers, identity headers and proxies are compiled', async (t) 
   t.match([...keys.keys.keys()], [/^[0-9a-f]{64}$/, /^9f8cfdb1/])
   t.same(
     [...snapshot.identityHeaders],
-    ['x-key', 'signature', 'signature-input', 'x-user-id', 'x-tenant-id', 'x-token'],
+    ['x-key', 'signature', 'signature-input', 'x-session', 'x-user-id', 'x-tenant-id', 'x-token'],
   )
   t.ok(snapshot.isTrustedProxy('::ffff:10.9.9.9'))
   t.notOk(snapshot.isTrustedProxy('203.0.113.1'))

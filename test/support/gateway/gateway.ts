@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import type { InstanceHooks } from '../../../src/config/snapshot/extensions.js'
 import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
+import { createForwardAuth } from '../../../src/credentials/forward-auth.js'
 import { createTokens } from '../../../src/credentials/tokens.js'
 import { ASSIGNMENTS, createAssignments } from '../../../src/fleet/assignments.js'
 import { AMOUNTS, type Amounts, createAmounts } from '../../../src/fleet/overrides.js'
@@ -113,6 +114,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const shares = overrides.shares ?? createShares()
   const upstreams = createUpstreams(current, { shares })
   const tokens = createTokens({ log: { info() {}, warn() {} } })
+  const forwardAuth = createForwardAuth({ log: { info() {}, warn() {} }, shares })
   const watchdog = overrides.watchdog ?? createWatchdog(20)
   const records: RequestRecord[] = []
   const accessLines: RequestRecord[] = []
@@ -129,6 +131,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     snapshot: () => current,
     assignments,
     tokens,
+    forwardAuth,
     amounts,
     upstreams,
     shares,
@@ -169,6 +172,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     await app.close()
     await upstreams.close()
     tokens.close()
+    forwardAuth.close()
     watchdog.close()
   })
   const { port } = app.server.address() as AddressInfo

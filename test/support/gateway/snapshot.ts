@@ -56,6 +56,7 @@ export function exampleSnapshot(
       { kind: 'ip', headers: [] },
     ],
     identityHeaders: new Set(['x-api-key']),
+    sentHeaders: new Set(),
     toldHeaders: new Set(['x-consumer-id', 'x-consumer-tier', 'x-consumer-tenant']),
     publicKeys: [],
     extensions: new Map(),
