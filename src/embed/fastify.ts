@@ -47,7 +47,6 @@ export async function tidegate(app: FastifyInstance, options: TidegateOptions): 
   check(app, options)
   const callerOf = callerBy(options.identify)
   const underWay = new Set<ServerResponse>()
-  const upgrades = new WeakMap<IncomingMessage, Buffer>()
   let idle: (() => void) | undefined
   let plane!: DataPlane
   let log!: Log
@@ -118,23 +117,36 @@ export async function tidegate(app: FastifyInstance, options: TidegateOptions): 
   const urls = app.prefix === '' ? ['/*'] : ['/', '/*']
   for (const url of urls) {
     const own = app.supportedMethods.filter((method) => !app.hasRoute({ method, url: app.prefix + url }))
-    app.route({ method: own, url, handler: handle, exposeHeadRoute: false })
+    if (own.length > 0) app.route({ method: own, url, handler: handle, exposeHeadRoute: false })
   }
   app.addHook('onReady', async () => {
     if (!gateway.config.current().config.routes.some(({ websocket }) => websocket?.enabled === true)) return
+    // Another gateway in the same application takes them for both.
+    if (taking.has(app.server)) return
     if (app.server.listenerCount('upgrade') > 0) {
       log.warn({}, 'the application takes WebSocket upgrades itself: routes with websocket get none')
-    } else app.server.on('upgrade', (req, socket, head) => route(req, socket as Socket, head))
+      return
+    }
+    taking.add(app.server)
+    app.server.on('upgrade', (req, socket, head) => route(req, socket as Socket, head))
   })
 
-  /** Takes an upgrade through the application's hooks to the gateway. */
+  /** Takes an upgrade through the application's hooks to the gateway. Other offers than WebSocket count as requests. */
   function route(req: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on('error', () => {})
+    if (/websocket/i.test(req.headers.upgrade ?? '')) upgrades.set(req, head)
+    else if (
+      Number(req.headers['content-length'] ?? 0) > 0 ||
+      req.headers['transfer-encoding'] !== undefined
+    ) {
+      // Node has not read the body.
+      socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+      return
+    }
     const res = new ServerResponse(req)
     res.shouldKeepAlive = false
     res.assignSocket(socket)
     res.on('finish', () => socket.end())
-    upgrades.set(req, head)
     app.routing(req, res)
   }
 
@@ -145,6 +157,11 @@ export default tidegate
 
 // Fastify refuses to register it in another major version.
 Object.assign(tidegate, { [Symbol.for('plugin-meta')]: { name: 'tidegate', fastify: '5.x' } })
+
+/** Upgrades on their way through an application, with the bytes behind their headers. */
+const upgrades = new WeakMap<IncomingMessage, Buffer>()
+/** Servers whose upgrades a gateway takes. */
+const taking = new WeakSet<object>()
 
 const READ =
   'tidegate: a hook of the application has read the body of this request, so the gateway cannot forward it; leave the body to the gateway'
@@ -198,6 +215,8 @@ function callerBy(identify: TidegateOptions['identify']) {
         throw new TypeError(
           `tidegate: the application gave a ${name} that is no text of 1 to ${MAX_CREDENTIAL} characters`,
         )
+    if (scopes !== undefined && !Array.isArray(scopes))
+      throw new TypeError('tidegate: the application gave scopes that are no list')
     return { consumer, tier: tier ?? undefined, tenant: tenant ?? undefined, scopes }
   }
 }

@@ -1,6 +1,6 @@
 // Tests src/gateway/identify/application.ts
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -16,6 +16,7 @@ import { eventually } from '../support/eventually.js'
 import { openRaw, rawRequest } from '../support/http/raw.js'
 import { recordingUpstream } from '../support/http/upstream.js'
 import { closeOf, startChat } from '../support/http/websocket.js'
+import { scratchFolder } from '../support/scratch.js'
 
 // By name, so that nothing else needs their types.
 const load = async (name: string) =>
@@ -308,6 +309,38 @@ t.test('WebSockets pass the hooks of the application, and end with it', async (t
   const closed = closeOf(socket)
   await app.close()
   t.match(await closed, { code: 1001 })
+})
+
+t.test('other upgrades are the requests that they are; two gateways share an application', async (t) => {
+  const [chat, upstream] = [await startChat(t), await recordingUpstream(t)]
+  const second = scratchFolder(t, 'tidegate-second-')
+  writeFileSync(
+    `${second}/second.yaml`,
+    `admin: { listen: 127.0.0.1:0 }\nlog: { access: off, level: error }\n${config(chat.origin)
+      .replace('service: orders }', 'service: orders, websocket: true }')
+      .replace('/api/*', '/second/*')}`,
+  )
+  const { origin } = await startApp(
+    t,
+    config(upstream.origin).replace('service: orders }', 'service: orders, websocket: true }'),
+    {
+      prefix: '/api',
+      after: (app) => void app.register(tidegate, { config: `${second}/second.yaml`, prefix: '/second' }),
+    },
+  )
+  const raw = await openRaw(Number(new URL(origin).port))
+  raw.write(rawRequest('GET /api/a', 'Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c'))
+  await raw.closed()
+  t.match(raw.responses(), [{ status: 200 }])
+  const post = await openRaw(Number(new URL(origin).port))
+  post.write(rawRequest('POST /api/a', 'Connection: Upgrade', 'Upgrade: h2c', 'Content-Length: 1'))
+  await post.closed()
+  t.match(post.responses(), [{ status: 400 }])
+  const socket = new WebSocket(`${origin.replace('http', 'ws')}/second/chat`)
+  await once(socket, 'open')
+  socket.send('hello')
+  t.equal(String((await once(socket, 'message'))[0]), 'hello')
+  socket.close()
 })
 
 t.test('closing the application lets requests finish, then closes all that was opened', async (t) => {
