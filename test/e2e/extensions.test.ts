@@ -19,8 +19,8 @@ t.test('the tests of the examples pass', async (t) => {
   t.match(stdout, /^# fail 0$/m)
 })
 
-async function gatewayWith(t: Test, yaml: string) {
-  const { origin } = await startBackend(t)
+async function gatewayWith(t: Test, yaml: string, backend?: string) {
+  const origin = backend ?? (await startBackend(t)).origin
   const folder = t.testdir({
     'tidegate.yaml': `
 listen: 127.0.0.1:0
@@ -37,8 +37,10 @@ ${yaml}
     env: { ACME: 'acme-secret-0123456789' },
   })
   t.teardown(() => gateway.close(0))
-  return async (path: string, headers: Record<string, string> = {}) => {
-    const { statusCode: status, headers: told, body } = await request(gateway.address + path, { headers })
+  return async (path: string, headers: Record<string, string> = {}, sent?: string) => {
+    const method = sent === undefined ? 'GET' : 'POST'
+    const options = { method, headers, body: sent ?? null } as const
+    const { statusCode: status, headers: told, body } = await request(gateway.address + path, options)
     return { status, policy: told['ratelimit-policy'], text: await body.text() }
   }
 }
@@ -105,4 +107,63 @@ routes: [{ path: /orders/*, service: orders, use: [entitlement] }]
   t.match(await ask('/orders/1', { 'x-user': 'third' }), { status: 503, text: /extension_failed/ })
   fails = false
   t.match(await ask('/orders/1', { 'x-user': 'third' }), { status: 403 }, 'a failure is not remembered')
+})
+
+t.test('cost-by-field takes what the body asks for', async (t) => {
+  const ask = await gatewayWith(
+    t,
+    `
+extensions:
+  - { name: cost, module: "${examples}cost-by-field.mjs", options: { field: max_tokens, per: 100 } }
+consumers: [{ header: { name: x-user, from: anyone } }]
+routes: [{ path: /orders/*, service: orders, use: [cost] }]
+`,
+  )
+  const acme = { 'x-user': 'acme', 'content-type': 'application/json' }
+  // The quota is two an hour.
+  t.match(await ask('/orders/1', acme, '{"max_tokens": 300}'), { status: 429 })
+  t.match(await ask('/orders/1', acme, '{"prompt": "without the field"}'), { status: 429 })
+  t.match(await ask('/orders/1', acme, '{"max_tokens": "100"}'), { status: 429 })
+  t.match(await ask('/orders/1', acme, '{"max_tokens": 150}'), { status: 200 })
+  t.match(await ask('/orders/1', acme, '{"max_tokens": 1}'), { status: 429 }, 'both are used up')
+  t.match(await ask('/orders/1', acme, '{"max_tokens":'), { status: 400, text: /not valid JSON/ })
+  t.match(await ask('/orders/1', acme, JSON.stringify('x'.repeat(70_000))), { status: 413 })
+})
+
+t.test('redact removes members from responses, and lets nothing pass that it has not read', async (t) => {
+  const answers: Record<string, [type: string, body: string]> = {
+    '/orders/1': ['application/json; charset=utf-8', '{"id":1,"iban":"DE1","items":[{"iban":"DE2","n":2}]}'],
+    '/orders/2': ['text/plain', '{"iban":"DE1"}'],
+    '/orders/3': ['application/problem+json', '{"iban":"DE1"'],
+    '/orders/4': ['application/json', JSON.stringify({ iban: 'x'.repeat(300_000) })],
+  }
+  const server = createServer((req, res) => {
+    const [type, body] = answers[req.url!]!
+    res.setHeader('content-type', type)
+    res.end(body)
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => server.close())
+  const ask = await gatewayWith(
+    t,
+    `
+extensions:
+  - { name: redact, module: "${examples}redact.mjs", options: { members: [iban], tiers: [pro] } }
+consumers:
+  - api_key: { keys: [{ key: acme-key-0123456789, consumer: acme, tier: pro }] }
+  - ip: {}
+routes: [{ path: /orders/*, service: orders, use: [redact] }]
+`,
+    `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  )
+  const all = { 'x-api-key': 'acme-key-0123456789' }
+  t.match(await ask('/orders/1', all), { status: 200, text: answers['/orders/1']![1] })
+  t.match(await ask('/orders/1'), { status: 200, text: '{"id":1,"items":[{"n":2}]}' })
+  t.match(await ask('/orders/2', all), { status: 200, text: '{"iban":"DE1"}' })
+  for (const path of ['/orders/3', '/orders/4']) {
+    const { status, text } = await ask(path, path === '/orders/3' ? {} : all)
+    t.equal(status, 503)
+    t.match(JSON.parse(text), { code: 'extension_failed' })
+    t.notMatch(text, /DE1|xxx/)
+  }
 })
