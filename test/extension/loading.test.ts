@@ -224,7 +224,7 @@ const REFUSED: [what: string, module: string, rest: string, message: RegExp][] =
     'a body without a size',
     'export default { create: () => ({ cost: { run() {}, body: {} } }) }',
     '',
-    /cost: body.max must be a size up to 16MiB/,
+    /cost: body.max must be a size up to 1MiB/,
   ],
   [
     'a body for identify',

@@ -20,7 +20,7 @@ import { parseSize } from '../values/quantities.js'
 /** Longest time that `create` may take, in ms. */
 const PATIENCE_MS = 10_000
 /** Largest body that a hook may ask for, in bytes. */
-const MAX_BODY = 16 * 1024 * 1024
+const MAX_BODY = 1024 * 1024
 
 type Settings = NonNullable<Config['extensions']>[number]
 
@@ -226,7 +226,7 @@ function bodyOf(name: HookName, { max, as = 'bytes' }: Record<string, unknown>):
   if (name === 'identify' || name === 'onDenied') throw new Error(`${name} gets no body; remove body`)
   const size = parseSize(String(max).replace('kB', 'KiB').replace('MB', 'MiB'))
   if (size === undefined || size > MAX_BODY)
-    throw new Error(`${name}: body.max must be a size up to 16MiB, such as 64kB`)
+    throw new Error(`${name}: body.max must be a size up to 1MiB, such as 64kB`)
   if (!FORMS.includes(as as never)) throw new Error(`${name}: body.as must be json, text or bytes`)
   return { max: size, as: as as (typeof FORMS)[number] }
 }
