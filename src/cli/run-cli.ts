@@ -8,6 +8,7 @@ type Load = () => Promise<{ readonly command: Command }>
 export const COMMANDS: Readonly<Record<string, readonly [summary: string, load: Load]>> = {
   start: ['run the gateway', () => import('./commands/start.js')],
   check: ['check a configuration and show what it holds', () => import('./commands/check.js')],
+  config: ['show every value in force, and where it comes from', () => import('./commands/config.js')],
   usage: ['show what a consumer has used of a service, or reset it', () => import('./commands/usage.js')],
   why: ['show why a request was limited, or was not', () => import('./commands/why.js')],
   explain: ['show what would happen to a request, without sending it', () => import('./commands/explain.js')],

@@ -69,8 +69,8 @@ function describe(part: SchemaNode, value: unknown): string {
   return isObject(value) && part.anyOf === undefined ? '' : ` (${show(part, value)})`
 }
 
-/** Formats a value as it would be written in the file. */
-function show(part: SchemaNode, value: unknown): string {
+/** Formats a value as it would be written in the file. Secrets are masked. */
+export function show(part: SchemaNode, value: unknown): string {
   if (value === undefined) return '(none)'
   if (part.secret) return '***'
   const form = formOf(part, value)
@@ -98,7 +98,7 @@ function show(part: SchemaNode, value: unknown): string {
  * Indexes a list by identity: routes by what they match, keys by their hash. A new entry then shifts none of the
  * others.
  */
-function byIdentity(list: readonly unknown[]): Map<string, { label: string; value: unknown }> {
+export function byIdentity(list: readonly unknown[]): Map<string, { label: string; value: unknown }> {
   const places = new Map<string, { label: string; value: unknown }>()
   for (const [i, value] of list.entries()) {
     const item = isObject(value) ? value : {}
@@ -119,7 +119,8 @@ function byIdentity(list: readonly unknown[]): Map<string, { label: string; valu
   return places
 }
 
-function childOf(mapping: SchemaNode, name: string, owner: Record<string, unknown>): SchemaNode {
+/** Returns the schema of a key of a mapping. */
+export function childOf(mapping: SchemaNode, name: string, owner: Record<string, unknown>): SchemaNode {
   const child = mapping.properties?.[name]
   if (child?.raw) return optionsOf(String(owner.module))
   if (mapping.properties !== undefined) return child ?? {}
@@ -127,7 +128,7 @@ function childOf(mapping: SchemaNode, name: string, owner: Record<string, unknow
 }
 
 /** Returns the form of the schema by which a value was read. */
-function formOf(part: SchemaNode, value: unknown): SchemaNode {
+export function formOf(part: SchemaNode, value: unknown): SchemaNode {
   const forms = formsOf(part)
   if (Array.isArray(value)) return forms.find((form) => form.items !== undefined) ?? part
   if (isObject(value)) {
@@ -155,6 +156,6 @@ function onlyName(value: Record<string, unknown>): value is { name: string } {
   return typeof value.name === 'string' && Object.keys(value).length === 1
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

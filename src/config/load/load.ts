@@ -5,7 +5,7 @@ import { below, offsetOf, type SchemaNode } from '../schema/node.js'
 import { type Draft, type Path, present } from '../schema/partial-config.js'
 import { type Config, ConfigSchema } from '../schema/schema.js'
 import type { NamedFile } from '../values/read-file.js'
-import { redact } from './environment.js'
+import { redact, substitute } from './environment.js'
 import type { ModuleFacts } from './extension-options.js'
 import { createDocuments, type Documents, type Included, readIncluded } from './include.js'
 import { type Reading, read } from './read.js'
@@ -20,6 +20,12 @@ export interface ConfigError {
   readonly message: string
 }
 
+/** Place of a value in a file. */
+export interface Origin extends Omit<ConfigError, 'message'> {
+  /** Names of the variables of the environment in it. */
+  readonly env: readonly string[]
+}
+
 export type LoadResult =
   | {
       readonly ok: true
@@ -28,6 +34,10 @@ export type LoadResult =
       readonly included: Included
       /** Makes an error at the place of a key, for problems that are found later. */
       readonly at: (path: Path, message: string) => ConfigError
+      /** Returns where a value comes from; undefined if it is a default. */
+      readonly originOf: (path: Path) => Origin | undefined
+      /** Replaces values of the environment in a text by the names of their variables. */
+      readonly redacted: (text: string) => string
     }
   | {
       readonly ok: false
@@ -127,6 +137,13 @@ export function loadConfig(text: string, options: LoadOptions): LoadResult {
     warnings: sorted(warnings),
     included,
     at: (path, message) => sorted([at(path, message)])[0]!,
+    originOf(path) {
+      const { node, offset } = placeOf(documents, main, path)
+      if (node === undefined) return undefined
+      const used = isScalar(node) ? substitute(String(node.value), env).used : []
+      return { ...position(offset), env: [...used].map(([name]) => name) }
+    },
+    redacted: (text) => redact(text, reading.used),
   }
 }
 
@@ -228,7 +245,7 @@ function placeOf(
   { target, indexOf }: Documents,
   contents: Node | null,
   path: Path,
-): { offset: number; shown: string } {
+): { offset: number; shown: string; node: unknown } {
   let node: unknown = contents
   let offset = offsetOf(node) ?? 0
   let shown = ''
@@ -249,5 +266,5 @@ function placeOf(
       shown = below(shown, step)
     }
   }
-  return { offset, shown }
+  return { offset, shown, node }
 }
