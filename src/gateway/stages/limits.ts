@@ -4,8 +4,9 @@ import type { Exchange } from '../exchange/exchange.js'
 
 /**
  * Creates the stage that finds the limits of the request: those of its tier, with the boosts and overrides of its
- * consumer and tenant. It reads memory only, unless the gateway does not know whether there are any: then it waits for
- * the store, at most `store.timeout`. A caller that the service exempts has none. If the store can't tell, those that are in memory apply.
+ * consumer and tenant. A caller that the service exempts has no limits. The stage reads memory only, unless the gateway
+ * does not know whether there are boosts or overrides: then it waits for the store, at most `store.timeout`. If the
+ * store can't tell, those that are in memory apply.
  */
 export function resolveLimits(amounts: Pick<Amounts, 'find' | 'policyFor' | 'isWhole'>) {
   return function resolveLimits(x: Exchange): undefined | Promise<undefined> {

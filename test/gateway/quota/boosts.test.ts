@@ -1,5 +1,7 @@
 import t from 'tap'
-import { amountKeyText } from '../../../src/fleet/overrides.js'
+import { AMOUNTS, amountKeyText, createAmounts } from '../../../src/fleet/overrides.js'
+import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
+import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
 import { problemOf, startSite } from '../../support/gateway/site.js'
 import { rawExchange, rawRequest } from '../../support/http/raw.js'
 
@@ -58,3 +60,62 @@ routes: [{ path: /*, service: payments }]
     t.equal((await ask('X-Tenant-Id: other')).status, 429)
   },
 )
+
+t.test('what the gateway does not hold is looked up, and the decision says if it could not be', async (t) => {
+  let away = false
+  const all = createMemoryMap(AMOUNTS)
+  const held = new Set<string>()
+  const get = (key: string) => (held.has(key) ? all.get(key) : undefined)
+  const amounts = createAmounts({
+    ...all,
+    isWhole: () => false,
+    get,
+    find: (key) =>
+      held.has(key)
+        ? get(key)
+        : new Promise((resolve, reject) => {
+            setImmediate(() => {
+              if (away) return reject(new Error('the store is away'))
+              held.add(key)
+              resolve(get(key))
+            })
+          }),
+  })
+  const decisions = createKeptDecisions({ keep: 100 })
+  const { gateway } = await startSite(
+    t,
+    `
+tiers: [free]
+consumers: [{ header: { name: X-User-Id, from: anyone } }, { ip: {} }]
+services:
+  payments:
+    upstreams: [PAYMENTS]
+    limits: { free: { amount: 2, window: 1m } }
+routes: [{ path: /*, service: payments }]
+decisions: { sample: 1 }
+`,
+    {},
+    { amounts, decisions },
+  )
+  for (const id of ['ann', 'bob', '127.0.0.1'])
+    await amounts.map.set(`override:consumer:payments:minute:${id}`, {
+      ...{ amount: 50, until: undefined, reason: undefined },
+    })
+  let asked = 0
+  const ask = async (id: string, ...fields: string[]) => {
+    const request = rawRequest('GET /', `X-Request-Id: of-${id}`, ...fields)
+    const response = (await rawExchange(gateway.port, request)).responses[0]!
+    await gateway.recorded(++asked)
+    const found = decisions.find(`of-${id}`)
+    return [response.status, response.header('ratelimit-policy'), found?.decision.limits_unchecked]
+  }
+  const asAnn = ['X-User-Id: ann']
+  t.same(await ask('ann', ...asAnn), [200, '"minute";q=50;w=60', false])
+  t.same(await ask('address'), [200, '"minute";q=2;w=60', false], 'an address is not looked up')
+  away = true
+  t.same(await ask('bob', 'X-User-Id: bob'), [200, '"minute";q=2;w=60', true])
+  t.same(await ask('ann-2', ...asAnn), [200, '"minute";q=50;w=60', false], 'this one is held')
+  away = false
+  t.same(await ask('bob-2', 'X-User-Id: bob'), [200, '"minute";q=50;w=60', false], 'looked up again')
+  t.equal(gateway.internalErrors(), 0)
+})
