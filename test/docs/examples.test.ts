@@ -9,7 +9,7 @@ import { type Block, type Page, readPages } from '../support/pages.js'
 /** Completes each example of a configuration to a whole one, and reads it as the gateway reads its file. */
 
 const CONFIG =
-  'listen admin store tiers default_tier tier_sources consumers trusted_proxies services routes server'.split(
+  'extensions listen admin store tiers default_tier tier_sources consumers trusted_proxies services routes server'.split(
     ' ',
   )
 const MORE = 'telemetry log explain edge'.split(' ')
