@@ -268,7 +268,7 @@ routes: [{ path: /a, service: payments, use: [ones] }]
   t.strictSame(await messagesOf(join(folder, 'tidegate.yaml')), [
     'FILE:3:46: consumers[1].extension: "one" is listed twice; remove one',
     'FILE:3:66: consumers[2].extension: no extension is named "tow"; did you mean "two"?',
-    'FILE:7:13: extensions[2].name: "two" is listed twice; give each extension a name of its own',
+    'FILE:7:13: extensions[2].name: "two" is the name of extensions[1] on line 6 already; give each extension a name of its own',
     'FILE:8:69: services.payments.use[1]: "two" is listed twice; remove one',
     'FILE:9:47: routes[0].use[0]: no extension is named "ones"; did you mean "one"?',
   ])

@@ -42,7 +42,7 @@ export function check(config: DraftConfig, error: Report, warning: Report, locat
   checkTiers(config, error)
   checkConsumers(config, error, warning)
   checkEdge(config, error)
-  checkExtensions(config, error, warning)
+  checkExtensions(config, error, warning, locate)
   checkTierSources(config, error, warning, locate)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)

@@ -1,6 +1,7 @@
 import {
   asList,
   type DraftConfig,
+  type Locate,
   named,
   type Path,
   present,
@@ -14,11 +15,15 @@ export function checkExtensions(
   { extensions, consumers, services, routes }: DraftConfig,
   error: Report,
   warning: Report,
+  locate: Locate,
 ): void {
   const names = asList(extensions).map((extension) => extension?.name)
   for (const [i, name] of names.entries()) {
-    if (name === undefined || names.indexOf(name) === i) continue
-    error(['extensions', i, 'name'], `"${name}" is listed twice; give each extension a name of its own`)
+    const first = names.indexOf(name)
+    if (name === undefined || first === i) continue
+    const path = ['extensions', i, 'name']
+    const other = locate(['extensions', first], path)
+    error(path, `"${name}" is the name of ${other} already; give each extension a name of its own`)
   }
   const used = new Set<string>()
   const use = (name: string | undefined, path: Path) => {

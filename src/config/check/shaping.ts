@@ -17,10 +17,11 @@ type DraftRoute = NonNullable<NonNullable<DraftConfig['routes']>[number]>
 /** Checks what a route changes in messages, and where it leads, beyond the schema. */
 export function checkShaping(config: DraftConfig, error: Report, warning: Report): void {
   const identity = identityHeaders(config)
+  const told = toldBy(config)
   for (const [i, route] of present(config.routes)) {
     checkDestination(config, route, ['routes', i], error)
     checkRewrite(route, ['routes', i], error)
-    checkHeaders(route, identity, told(config, route), ['routes', i], error)
+    checkHeaders(route, identity, told, ['routes', i], error)
     checkCors(route, ['routes', i], error)
   }
   checkUncounted(config, warning)
@@ -132,32 +133,39 @@ export function isOfTransport(name: string): boolean {
   return TRANSPORT.has(name) || PREFIXES.some((prefix) => name.startsWith(prefix))
 }
 
-/** Returns the headers that upstreams trust because only the gateway writes them. */
-function told({ services }: DraftConfig, route: DraftRoute): ReadonlySet<string | undefined> {
-  const names = Object.entries(services ?? {}).map(([name, service]) => {
+type Told = (name: string, route: DraftRoute) => boolean
+
+/** Returns a function that tells the headers of a route that its upstreams trust because only the gateway writes them. */
+function toldBy({ services }: DraftConfig): Told {
+  const names = new Set<string>(TOLD_HEADERS)
+  const withToken = new Set<string>()
+  for (const [name, service] of Object.entries(services ?? {})) {
     const header = service?.identity?.jwt?.header
     // Clients send Authorization, too. It only counts where a token of the gateway replaces it.
-    if (header !== 'authorization') return header
-    return destinationsOf(route).some((to) => to.name === name) ? header : undefined
-  })
-  return new Set([...TOLD_HEADERS, ...names.filter((name) => name !== undefined)])
+    if (header === 'authorization') withToken.add(name)
+    else if (header !== undefined) names.add(header)
+  }
+  return (name, route) =>
+    names.has(name) ||
+    (name === 'authorization' && destinationsOf(route).some((to) => withToken.has(to.name)))
 }
 
 /** Variables that are unknown if a request is answered before the gateway identifies the client. */
 const UNKNOWN = new Set(['consumer', 'tier', 'service', 'client_ip'])
 
 function checkHeaders(
-  { headers, respond, cors, compress }: DraftRoute,
+  route: DraftRoute,
   identity: ReadonlySet<string | undefined>,
-  told: ReadonlySet<string | undefined>,
+  told: Told,
   place: Path,
   error: Report,
 ): void {
+  const { headers, respond, cors, compress } = route
   const wrongWith = (name: string, side: 'request' | 'response', removes: boolean): string | undefined => {
     if (isOfTransport(name)) return 'belongs to the transport or to proxies; remove it'
     if (side === 'request' && OVERRIDES.has(name))
       return 'gives a backend another path or method; use rewrite'
-    if (side === 'request' && told.has(name))
+    if (side === 'request' && told(name, route))
       return 'is set only by the gateway (identity of a service); remove it'
     if (side === 'request' && identity.has(name) && !removes)
       return 'identifies the consumer, and only a verified one is forwarded; remove it'

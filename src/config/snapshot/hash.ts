@@ -13,24 +13,27 @@ export interface ConfigHashes {
 }
 
 export function configHashes(config: Config): ConfigHashes {
-  const {
-    listen: _listen,
-    include: _include,
-    instance: _instance,
-    group: _group,
-    admin,
-    log,
-    ...rest
-  } = config
-  const shared = { ...rest, admin: { ...admin, listen: undefined }, log: { ...log, access: undefined } }
-  return { hash: hashOf(shared), fingerprint: hashOf(config) }
+  const sorted = inOrder(config) as Config
+  // In the places of the keys that they replace.
+  const left = { listen: undefined, include: undefined, instance: undefined, group: undefined }
+  const { admin, log } = sorted
+  const shared = {
+    ...sorted,
+    ...left,
+    admin: { ...admin, listen: undefined },
+    log: { ...log, access: undefined },
+  }
+  return { hash: hashOf(shared), fingerprint: hashOf(sorted) }
 }
 
-function hashOf(config: object): string {
-  const sorted = JSON.stringify(config, (_, value) =>
-    value === null || typeof value !== 'object' || Array.isArray(value)
-      ? value
-      : Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))),
-  )
-  return createHash('sha256').update(sorted).digest('hex').slice(0, 12)
+/** Returns a copy with the keys of all mappings in the order of the alphabet. */
+function inOrder(value: unknown): unknown {
+  if (value === null || typeof value !== 'object') return value
+  if (Array.isArray(value)) return value.map(inOrder)
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([key, item]) => [key, inOrder(item)]))
+}
+
+function hashOf(sorted: object): string {
+  return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 12)
 }

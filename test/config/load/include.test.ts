@@ -6,6 +6,7 @@ import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import { openConfig, type ReloadEvent } from '../../../src/config/load/reload.js'
 import { followConfig } from '../../../src/workers/follow.js'
 import { eventually } from '../../support/eventually.js'
+import { startProcessOn } from '../../support/gateway/process.js'
 
 t.jobs = 8
 
@@ -68,7 +69,11 @@ t.test('each error names its file, and a duplicate both places', async (t) => {
   const { errors } = load(t, {
     'tidegate.yaml': MAIN,
     teams: {
-      'b.yaml': `# b\n${team('b')}tier_sources:\n  - http: { url: "http://127.0.0.1/{consumer}" }\n`,
+      'b.yaml': `# b
+${team('b')}tier_sources:
+  - http: { url: "http://127.0.0.1/{consumer}" }
+extensions: [{ name: x, module: ./x.js }]
+`,
       'c.yaml': `services:
   b: { upstreams: [http://127.0.0.1:1] }
   a: { upstreams: [http://127.0.0.1:1], retires: 1 }
@@ -78,6 +83,7 @@ routes:
 tier_sources:
   - http: { url: "http://127.0.0.1/{consumer}" }
 tiers: [pro]
+extensions: [{ name: x, module: ./y.js }]
 `,
     },
   })
@@ -88,6 +94,7 @@ tiers: [pro]
     'teams/c.yaml:6:13: routes[1].path: the same host and path as routes[0] on line 5 of teams/b.yaml; remove one, or change host, path or methods',
     'teams/c.yaml:8:5: tier_sources[0]: has the name "http" of tier_sources[0] on line 7 of teams/b.yaml; give each its own name',
     'teams/c.yaml:9:1: "tiers" cannot be in an included file, only services, routes, tier_sources, extensions; move it to the main file',
+    'teams/c.yaml:10:22: extensions[0].name: "x" is the name of extensions[0] on line 8 of teams/b.yaml already; give each extension a name of its own',
   ])
 })
 
@@ -163,6 +170,29 @@ t.test('a thread reads the files, too, and texts that are given are not read fro
   const worker = await followConfig(told, { file, env: {}, onReload() {}, onNext() {} })
   t.same(worker.current().config, loaded.config)
   t.same(worker.source(), { text: MAIN, included: loaded.included })
+})
+
+t.test('all workers apply a change of an included file', async (t) => {
+  const dir = t.testdir({
+    'tidegate.yaml': `${MAIN}listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\nserver: { shutdown_delay: 0s }\n`,
+    teams: { 'b.yaml': team('b') },
+  })
+  const gateway = await startProcessOn(t, join(dir, 'tidegate.yaml'), {}, ['--workers', '2'])
+  const config = async () => {
+    const res = await fetch(`${gateway.admin}/config`)
+    return (await res.json()) as { hash: string; workers: { hash: string }[] }
+  }
+  const { hash } = await config()
+  await writeFile(join(dir, 'teams', 'c.yaml'), team('c'))
+  await eventually(
+    'both workers have it',
+    async () => {
+      const now = await config()
+      return now.hash !== hash && now.workers.every((worker) => worker.hash === now.hash)
+    },
+    60_000,
+  )
+  t.equal(await gateway.stop(), 0)
 })
 
 async function watched(t: Test, file: string, options: { pollMs?: number } = {}) {
