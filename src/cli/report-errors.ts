@@ -1,13 +1,20 @@
 import { writeSync } from 'node:fs'
+import { moduleBehind } from '../extension/modules.js'
 import { scrub } from '../telemetry/logs/log.js'
 
 /**
- * Handles errors that no code caught. An unhandled rejection concerns one request, and the gateway continues. After an
- * uncaught exception the state of the process is unknown: it exits, and its supervisor starts another.
+ * Handles errors that no code caught. An unhandled rejection concerns one request, and the gateway continues. So does an
+ * exception in a timer or listener of an extension: nothing of the gateway was under way. After any other uncaught exception
+ * the state of the process is unknown: it exits, and its supervisor starts another.
  */
 export function surviveFaults(): void {
   process.on('unhandledRejection', (reason) => say('error', 'a rejected promise was not handled', reason))
   process.on('uncaughtException', (error) => {
+    const module = moduleBehind(error)
+    if (module !== undefined) {
+      say('error', `an exception of the extension in ${module} was not caught`, error)
+      return
+    }
     say('fatal', 'an exception was not caught; exiting', error)
     process.exit(1)
   })

@@ -69,6 +69,13 @@ export async function loadModule(file: string): Promise<LoadedModule> {
   }
 }
 
+/** Returns the file of the module that an error comes from; undefined if it is none of an extension. */
+export function moduleBehind(error: unknown): string | undefined {
+  const stack = error instanceof Error ? String(error.stack) : ''
+  return loadedModules().find(({ file }) => stack.includes(file) || stack.includes(pathToFileURL(file).href))
+    ?.file
+}
+
 /** Forgets all modules, so that their present files are loaded next. The old ones stay in memory. */
 export function forgetModules(): void {
   loaded.clear()

@@ -24,8 +24,6 @@ const REPLY = Symbol.for('tidegate.reply')
 
 /** Response that ends a request. Only `respond` makes it. */
 export class Reply {
-  /** @internal */
-  readonly [REPLY] = true
   readonly status: number
   /** Headers in the order of the response: name, value, … */
   readonly headers: readonly string[]
@@ -41,6 +39,11 @@ export class Reply {
     this.body = body
     this.problem = problem
     Object.freeze(this)
+  }
+
+  /** @internal */
+  get [REPLY](): true {
+    return true
   }
 }
 

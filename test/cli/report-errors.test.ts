@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { within } from '../support/within.js'
@@ -55,3 +56,28 @@ t.test('an unhandled rejection is logged and does not end the process', async (t
     { level: 'error', msg: 'a rejected promise was not handled', err: { message: 'late' } },
   ])
 })
+
+t.test(
+  'an exception of an extension that no code caught is logged and does not end the process',
+  async (t) => {
+    const folder = t.testdir({
+      'own.mjs': `export default { create() { setTimeout(() => { throw new Error('boom') }) } }`,
+    })
+    const file = join(folder, 'own.mjs')
+    const thrown = await run(`
+    const { loadModule } = await import(${JSON.stringify(new URL('../../dist/extension/modules.js', import.meta.url).href)})
+    const { extension } = await loadModule(${JSON.stringify(file)})
+    extension.create()
+    setTimeout(() => console.log('lives'), 50)
+  `)
+    t.equal(thrown.status, 0)
+    t.equal(thrown.stdout, 'lives\n')
+    t.match(thrown.lines, [
+      {
+        level: 'error',
+        msg: `an exception of the extension in ${file} was not caught`,
+        err: { message: 'boom' },
+      },
+    ])
+  },
+)
