@@ -3,9 +3,16 @@ import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
 const WITH_END = /^(.+) (\d{1,15})$/s
 
-/** Assignments without an end, by tier. Millions of consumers share few of them, which saves 64 bytes each. */
+/**
+ * Assignments without an end and with one, by their text, and names of tiers. Millions of consumers share few of them,
+ * which saves 64 bytes each, 80 with an end.
+ */
 const ENDLESS = new Map<string, Assignment>()
+const ENDING = new Map<string, Assignment>()
+const TIERS = new Map<string, string>()
 const MOST_ENDLESS = 100
+/** Beyond that they are gathered anew: ends pass. */
+const MOST_ENDING = 10_000
 
 /**
  * Map of the tiers that operators assigned to consumers. A value is the tier's name, then a space and the unix ms at
@@ -16,10 +23,16 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
   what: 'tier assignments',
   keyName: 'consumer id',
   parse(text) {
-    const known = ENDLESS.get(text)
+    const known = ENDLESS.get(text) ?? ENDING.get(text)
     if (known !== undefined) return known
     const [, tier, until] = WITH_END.exec(text) ?? []
-    if (tier !== undefined) return { tier, until: Number(until) }
+    if (tier !== undefined) {
+      const ending = { tier: TIERS.get(tier) ?? tier, until: Number(until) }
+      if (TIERS.size < MOST_ENDLESS) TIERS.set(tier, ending.tier)
+      if (ENDING.size >= MOST_ENDING) ENDING.clear()
+      ENDING.set(text, ending)
+      return ending
+    }
     const endless = { tier: text, until: undefined }
     if (ENDLESS.size < MOST_ENDLESS) ENDLESS.set(text, endless)
     return endless

@@ -93,9 +93,7 @@ export function createCopy<V>(
       let tooMany = whole.entries().size - recent.room
       for (const [key, value] of whole.entries()) {
         if (tooMany-- > 0) continue
-        some.learn(key, value)
-        // A key that was never asked for would be dropped first.
-        some.get(key)
+        some.adopt(key, value)
       }
       whole.replace(new Map())
       whole.changed(undefined)

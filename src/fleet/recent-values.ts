@@ -107,6 +107,11 @@ export function createRecentValues<V>(
       if (fresh.size >= mostNew) dropFresh()
       fresh.set(ownText(key), { value, used: false })
     },
+    /** Holds the value of a key that is not held, as if it had been asked for again. The key must not be a slice of a text. */
+    adopt(key: string, value: V): void {
+      if (fresh.size >= mostNew) dropFresh()
+      fresh.set(key, { value, used: true })
+    },
     /** Changes what is held for a key. A key that is not held stays unknown. */
     put(key: string, value: V | undefined): void {
       const slot = slotOf(key)

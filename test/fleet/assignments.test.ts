@@ -108,6 +108,19 @@ t.test(
   },
 )
 
+t.test('assignments of the same tier with the same end share one object, and no others do', async (t) => {
+  for (const text of ['gold', 'gold 1760000000000', 'a b 5 7', 'gold 7'])
+    t.equal(ASSIGNMENTS.parse(text), ASSIGNMENTS.parse(text), text)
+  t.same(ASSIGNMENTS.parse('a b 5 7'), { tier: 'a b 5', until: 7 })
+  t.same(ASSIGNMENTS.parse('a b 5'), { tier: 'a b', until: 5 })
+  // More ends than are remembered.
+  for (let until = 0; until < 25_000; until++) {
+    const one = ASSIGNMENTS.parse(`gold ${until}`)
+    if (one?.tier !== 'gold' || one.until !== until) t.fail(`gold ${until}`)
+  }
+  t.same(ASSIGNMENTS.parse('gold 7'), { tier: 'gold', until: 7 })
+})
+
 t.test('a message brings a change to the other gateways at once', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [openNode(t, redis.url), openNode(t, redis.url, { pollMs: 60_000 })]

@@ -25,6 +25,14 @@ t.test('it knows what it has learned, also that there is no value', async (t) =>
   t.equal(values.size, 0)
 })
 
+t.test('a key that is adopted stays longer than one that was asked for once', async (t) => {
+  const values = createRecentValues<Pass>(NEVER, () => 0, 80)
+  for (let i = 0; i < 40; i++) values.adopt(`a${i}`, { owner: 'alice' })
+  t.equal(values.size, 40)
+  for (let i = 0; i < 200; i++) values.learn(`b${i}`, undefined)
+  t.ok(Array.from({ length: 40 }, (_, i) => `a${i}`).every(values.knows))
+})
+
 t.test('it keeps a key of any characters', async (t) => {
   const values = createRecentValues<Pass>({}, () => 0, 80)
   for (const key of ['ascii', 'Zoë', 'Łódź', '山', '\ud800', '']) {
