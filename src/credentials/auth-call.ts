@@ -32,7 +32,8 @@ export type CallOutcome = 'answered' | 'failed' | 'unfit'
 
 /** One call to a service: a GET without a body. It ends within the timeout of its check, the wait for its turn included. */
 export class AuthCall implements ResponseHandler {
-  begun = false
+  /** When it was its turn, in ms of `performance.now()`; 0: not yet. */
+  begun = 0
   over = false
   #sent: Sent | undefined
   #resent = false
@@ -59,7 +60,7 @@ export class AuthCall implements ResponseHandler {
   }
 
   begin(): void {
-    this.begun = true
+    this.begun = performance.now()
     this.#dispatch(false)
   }
 
@@ -121,9 +122,12 @@ export class AuthCall implements ResponseHandler {
 
   #late = (): void => {
     if (this.over) return
-    if (!this.begun) this.#fail('unfit', `no turn within ${this.check.timeout} ms`)
-    else if (this.#status === 0) this.#fail('failed', `no answer within ${this.check.timeout} ms`)
-    else this.#cutShort()
+    const { timeout } = this.check
+    if (this.#status > 0) this.#cutShort()
+    // A call that waited long for its turn gave the service too little time.
+    else if (this.begun === 0 || performance.now() - this.begun < timeout / 2)
+      this.#fail('unfit', `no turn within ${timeout} ms`)
+    else this.#fail('failed', `no answer within ${timeout} ms`)
   }
 
   /** Ends without the rest of the body. The status is known, and it decides. */

@@ -105,7 +105,8 @@ export function createAuthService(
     const { kind } = verdict
     const ms = kind === 'allowed' ? check.allowedFor : kind === 'denied' ? check.deniedFor : 0
     if (ms === 0 || own) return
-    const memory = kind === 'allowed' ? allowed : denied
+    const [memory, other] = kind === 'allowed' ? [allowed, denied] : [denied, allowed]
+    other.delete(key)
     memory.set(key, { verdict, until: at + ms, size: key.length + size })
   }
 
@@ -127,7 +128,7 @@ export function createAuthService(
         if (outcome === 'answered') health.answered(at)
         else if (outcome === 'failed') health.failed(at, asker, why)
         else health.unfit(at, asker, why)
-        if (!made.begun) return
+        if (made.begun === 0) return
         running--
         nextTurn()
       })
@@ -171,7 +172,10 @@ function without(kind: NoVerdict['kind'], why: string): Answered {
 const NONE = '\r'
 
 /** Returns the function that makes one text of all that a response depends on. No value contains its separator. */
-function keyBy({ by, headers }: ForwardCheck): (request: AuthRequest) => string {
+export function keyBy({
+  by,
+  headers,
+}: Pick<ForwardCheck, 'by' | 'headers'>): (request: AuthRequest) => string {
   if (by === undefined) {
     return ({ method, scheme, host, uri, forwardedFor, values }) => {
       let key = `${method}\n${scheme}\n${host}\n${uri}\n${forwardedFor}`

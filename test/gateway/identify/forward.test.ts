@@ -286,6 +286,23 @@ t.test('a service shaped as oauth2-proxy logs browsers in', async (t) => {
   t.equal(gateway.records[5]!.consumer, 'carol', 'the first source of the file counts')
 })
 
+t.test('a route may let its service say who the client is, where only the address is known', async (t) => {
+  const route = '{ forward: { url: "AUTH", id: x-user-id, tier: x-plan, tenant: x-org } }'
+  const { upstream, gateway, ask } = await site(t, { route })
+  t.equal((await ask()).status, 401)
+  t.equal((await ask({ authorization: 'Bearer bob', 'x-user-id': 'root' })).status, 200)
+  await gateway.recorded(2)
+  t.match(gateway.records[1], { consumer: 'bob', tenant: 'org-of-bob', tier: 1, identifiedBy: 'forward' })
+  t.same(upstream.received[0]!.values('authorization'), ['Bearer bob'])
+  t.same(upstream.received[0]!.values('x-user-id'), [])
+  const consumer = '  - api_key: { keys: [{ key: key-of-acme, consumer: acme }] }'
+  const keyed = await site(t, { route, consumer })
+  t.equal((await keyed.ask({ authorization: 'Bearer bob' })).status, 401, 'a key is required first')
+  t.equal((await keyed.ask({ authorization: 'Bearer bob', 'x-api-key': 'key-of-acme' })).status, 200)
+  await keyed.gateway.recorded(2)
+  t.match(keyed.gateway.records[1], { consumer: 'acme', identifiedBy: 'api_key' })
+})
+
 t.test('nothing that a client sends passes for what a service sets', async (t) => {
   const { upstream, ask, gateway } = await site(t, {
     consumer: CONSUMER,
