@@ -102,9 +102,13 @@ t.test('the packed tarball', async (t) => {
     t.equal(run(empty, command, '--version').stdout, `${manifest.version}\n`)
 
     // Loads every module, so a dependency that is missing from package.json shows here.
-    const script = `import { startGateway } from 'tidegate'; console.log(typeof startGateway)`
+    const script = `
+      import { startGateway } from 'tidegate'
+      import tidegate from 'tidegate/fastify'
+      import { openLimiter } from 'tidegate/limiter'
+      console.log(typeof startGateway, typeof tidegate, typeof openLimiter)`
     const imported = run(empty, process.execPath, '--input-type=module', '-e', script)
-    t.equal(imported.stdout, 'function\n', imported.stderr)
+    t.equal(imported.stdout, 'function function function\n', imported.stderr)
   })
 })
 

@@ -167,10 +167,9 @@ const READ =
   'tidegate: a hook of the application has read the body of this request, so the gateway cannot forward it; leave the body to the gateway'
 
 /** Keys of `server` that concern connections, which are the application's. */
-const OF_CONNECTIONS = [
-  ...['tls', 'http2', 'proxy_protocol', 'plain_path', 'max_connections', 'max_connections_per_client'],
-  ...['keep_alive', 'header_timeout', 'max_header_size', 'max_headers', 'shutdown_delay'],
-]
+const OF_CONNECTIONS =
+  `tls http2 proxy_protocol plain_path max_connections max_connections_per_client keep_alive
+  header_timeout max_header_size max_headers shutdown_delay`.split(/\s+/)
 
 /** Returns the keys that the file sets and that have no effect in an application. */
 function unusedIn({ listen, server }: { listen?: unknown; server?: object | null }): string[] {

@@ -63,7 +63,9 @@ export interface MiddlewareOptions<Q, S> extends LimitOptions<Q, S> {
 
 export type Next = (error?: unknown) => void
 
-export interface PluginOptions extends LimitOptions<FastifyRequest, FastifyReply> {
+type RouteLimit = LimitOptions<FastifyRequest, FastifyReply>
+
+export interface PluginOptions extends RouteLimit {
   /** When to decide. `preHandler`: once hooks know who is calling. Default: onRequest. */
   readonly hook?: 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler' | undefined
   /** False: only routes with `config: { rateLimit: … }` are limited. Default: true. */
@@ -82,27 +84,9 @@ export interface Deciding {
   ): Promise<readonly [taken: Taken, policy: Policy | undefined]>
 }
 
-const OPTIONS = [
-  ...[
-    'tier',
-    'keyGenerator',
-    'address',
-    'tenant',
-    'route',
-    'cost',
-    'skip',
-    'exempt',
-    'statusCode',
-    'message',
-  ],
-  ...[
-    'standardHeaders',
-    'legacyHeaders',
-    'skipFailedRequests',
-    'skipSuccessfulRequests',
-    'requestWasSuccessful',
-  ],
-]
+const OPTIONS =
+  `tier keyGenerator address tenant route cost skip exempt statusCode message standardHeaders legacyHeaders
+  skipFailedRequests skipSuccessfulRequests requestWasSuccessful`.split(/\s+/)
 
 interface AnyRequest {
   readonly ip?: string | undefined
@@ -135,16 +119,15 @@ function createGate<Q extends AnyRequest, S>(deciding: Deciding, options: LimitO
     const ip = options.address?.(req) ?? req.ip ?? req.socket.remoteAddress ?? ''
     const consumer = await options.keyGenerator?.(req, res)
     if (isExempt(ip) || (consumer !== undefined && consumers.has(consumer))) return undefined
-    const cost = (await find(options.cost)) ?? 1
     const name = await find(tier)
     const [taken, policy] = await deciding.take(name, consumer ?? ip, {
-      cost,
+      cost: await find(options.cost),
       ip,
       tenant: await find(options.tenant),
       route: await find(options.route),
       byAddress: consumer === undefined,
     })
-    const refusal = taken.allowed ? undefined : refusalOf(service, name, policy, taken, cost)
+    const refusal = taken.allowed ? undefined : refusalOf(service, name, policy, taken)
     const all: string[] = [...(refusal?.headers ?? [])]
     if (refusal === undefined && policy !== undefined) pushQuotaHeaders(all, policy, taken)
     const headers = all.filter((_, i) => {
@@ -166,20 +149,14 @@ function leaseOf({ limits }: Policy): number {
   )
 }
 
-function refusalOf(
-  service: Service,
-  tier: string,
-  policy: Policy | undefined,
-  taken: Taken,
-  cost: number,
-): Refusal {
+function refusalOf(service: Service, tier: string, policy: Policy | undefined, taken: Taken): Refusal {
   if (taken.blockedUntil !== undefined || policy === undefined) {
     const seconds = Math.max(1, Math.ceil(taken.retryMs / 1000))
     const detail = `This caller is blocked on ${service.name}; try again in ${seconds} s.`
     return { code: 'quota_exceeded', detail, headers: ['Retry-After', String(seconds)] }
   }
   if (taken.decidedBy === 'closed') return { code: 'store_unavailable', headers: ['Retry-After', '1'] }
-  return makeDenial(service, tier, policy, taken, cost)
+  return makeDenial(service, tier, policy, taken, taken.cost)
 }
 
 function bodyOf(told: string | object | undefined, refusal: Refusal): { type: string; body: string } {
@@ -218,12 +195,8 @@ function settleAtEnd<Q, S>(
 /** Values under `req.rateLimit`, where users of express-rate-limit look for them. */
 function readingOf({ limit, remaining, at, resetMs }: Taken) {
   if (limit === undefined) return undefined
-  return {
-    limit: limit.burst,
-    used: limit.burst - remaining,
-    remaining,
-    resetTime: new Date(at + resetMs),
-  }
+  const resetTime = new Date(at + resetMs)
+  return { limit: limit.burst, used: limit.burst - remaining, remaining, resetTime }
 }
 
 /**
@@ -263,30 +236,23 @@ export function createMiddleware<Q extends IncomingMessage, S extends ServerResp
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Options of the limiter for this route, over those of the plugin. False: the route is not limited. */
-    rateLimit?: false | LimitOptions<FastifyRequest, FastifyReply>
+    rateLimit?: false | RouteLimit
   }
 }
 
 /** Creates a Fastify plugin that limits the routes of the instance where it is registered, and below. */
 export function createPlugin(deciding: Deciding) {
   async function tidegateLimiter(app: FastifyInstance, options: PluginOptions): Promise<void> {
-    const {
-      hook = 'onRequest',
-      global = true,
-      ...others
-    } = checked('plugin', options, [...OPTIONS, ...['hook', 'global']])
-    type Own = LimitOptions<FastifyRequest, FastifyReply>
-    const gates = new Map<
-      Own | undefined,
-      { own: Own; decide: ReturnType<typeof createGate<FastifyRequest, FastifyReply>> }
-    >()
-    const gateOf = (config: Own | undefined) => {
-      let found = gates.get(config)
-      if (found === undefined) {
-        const own: Own = { route: (request) => request.routeOptions.url, ...others, ...config }
-        found = { own, decide: createGate(deciding, checked('rateLimit', own, OPTIONS)) }
-        gates.set(config, found)
-      }
+    const { hook = 'onRequest', global = true, ...others } = options
+    checked('plugin', others, OPTIONS)
+    const create = (config: RouteLimit | undefined) => {
+      const own: RouteLimit = { route: (request) => request.routeOptions.url, ...others, ...config }
+      return { own, decide: createGate(deciding, checked('rateLimit', own, OPTIONS)) }
+    }
+    const gates = new Map<RouteLimit | undefined, ReturnType<typeof create>>()
+    const gateOf = (config: RouteLimit | undefined) => {
+      const found = gates.get(config) ?? create(config)
+      gates.set(config, found)
       return found
     }
     // Mistakes are known before the first request.
