@@ -138,6 +138,7 @@ export class RequestLifecycle implements Accepted, Breakable, Later, Watched {
     const ending = this.way.ending(this.x, outcome)
     if ('code' in ending) this.refuse(ending)
     else {
+      this.x.body?.release()
       sendAnswer(this.x, this.req, this.res, ending, this.way.draining())
       this.way.watchdog.add(this)
     }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { Refusal } from '../../errors.js'
 import type { BoundHook, RouteHooks } from '../../extension/route-hooks.js'
 import type { Shortage } from '../../shares.js'
@@ -46,6 +47,8 @@ export function bodyFor(x: Exchange, wanted: NonNullable<BoundHook['body']>): { 
  */
 export function readAs(whole: Buffer, as: 'json' | 'text' | 'bytes'): { value: unknown } | undefined {
   if (as === 'bytes') return { value: Buffer.from(whole) }
+  // A backend would read other bytes than the hook has seen.
+  if (as === 'json' && !isUtf8(whole)) return undefined
   const text = whole.toString('utf8')
   if (as === 'text') return { value: text }
   if (text === '') return { value: undefined }

@@ -64,6 +64,8 @@ t.test('what a hook cannot have is a refusal', async (t) => {
   t.match(bodyFor(exchangeWith(undefined, { shortage: 'all' }), { max: 3, as: 'bytes' }), {
     code: 'overloaded',
   })
+  const latin1 = exchangeWith(Buffer.from('{"a":"\xe9"}', 'latin1'))
+  t.match(bodyFor(latin1, { max: 100, as: 'json' }), { code: 'bad_request' })
   for (const text of ['{', 'nul', '\ufeff{}', "{'a':1}"])
     t.match(bodyFor(exchangeWith(Buffer.from(text)), { max: 100, as: 'json' }), { code: 'bad_request' }, text)
 })

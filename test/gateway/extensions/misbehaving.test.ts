@@ -1,13 +1,16 @@
-// Tests src/gateway/extensions/{runner,results,on-denied}.ts src/gateway/stages/extensions.ts
+// Tests src/gateway/extensions/{runner,results,on-denied}.ts src/gateway/stages/extensions.ts src/gateway/forward/{read-body,hooked-response}.ts
+import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
 import { Agent, request } from 'undici'
 import type { ExtensionRequest, HookName } from '../../../src/extension/define.js'
 import { respond } from '../../../src/extension/respond.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
+import { createShares } from '../../../src/shares.js'
 import { eventually } from '../../support/eventually.js'
 import { instances } from '../../support/gateway/hooks.js'
 import { startSite } from '../../support/gateway/site.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
 
 /** Whatever hooks throw, return or never settle: each request ends once, and leaves nothing behind. */
 
@@ -41,6 +44,10 @@ const VALUES: readonly (() => unknown)[] = [
   () => ({ headers: { Host: 'other', 'Content-Length': '7', 'Transfer-Encoding': 'chunked' } }),
   () => ({ headers: 7, detail: {}, status: 'x' }),
   () => ({ detail: 'Later.' }),
+  () => ({ body: 'another', status: 418 }),
+  () => ({ body: new Uint8Array(100_000) }),
+  () => ({ body: boom, status: 204 }),
+  () => ({ body: new Proxy(new Uint8Array(9), { get: boom }) }),
   () => ({ consumer: 'acme' }),
   () => ({ consumer: 'acme', tier: 'free', tenant: 'group', scopes: ['a'] }),
   () => ({ consumer: 'x'.repeat(1_000_000) }),
@@ -85,7 +92,19 @@ const WAYS: readonly ((value: () => unknown) => unknown)[] = [
     }),
 ]
 
-const KINDS: readonly HookName[] = ['identify', 'onRequest', 'cost', 'onUpstreamRequest', 'onDenied']
+const KINDS: readonly HookName[] = [
+  'identify',
+  'onRequest',
+  'cost',
+  'onUpstreamRequest',
+  'onResponse',
+  'onDenied',
+]
+/** Bodies that hooks want: shorter than some requests and responses. */
+const WANTED = { onRequest: 8, cost: 12, onUpstreamRequest: 16, onResponse: 20 } as Record<
+  HookName,
+  number | undefined
+>
 const hook = fc.record({
   way: fc.nat(WAYS.length - 1),
   value: fc.nat(VALUES.length - 1),
@@ -94,8 +113,20 @@ const hook = fc.record({
 const hooks = fc.record(
   Object.fromEntries(KINDS.map((kind) => [kind, hook])) as Record<HookName, typeof hook>,
 )
-const plan = fc.record({ deny: hooks, skip: hooks, leaves: fc.integer({ min: 0, max: 30 }) })
+const plan = fc.record({
+  deny: hooks,
+  skip: hooks,
+  leaves: fc.integer({ min: 0, max: 30 }),
+  bytes: fc.nat(20),
+  chunked: fc.boolean(),
+})
 type Plan = typeof plan extends fc.Arbitrary<infer P> ? P : never
+
+/** Hooks of `skip` want bodies, and so does `onResponse` of both. */
+function hookOf(extension: 'deny' | 'skip', kind: HookName, run: (...args: never[]) => unknown) {
+  const max = extension === 'skip' || kind === 'onResponse' ? WANTED[kind] : undefined
+  return { run, body: max === undefined ? undefined : ({ max, as: 'text' } as const) }
+}
 
 const HOOKS = Number(process.env.CONTRACT_RUNS ?? 10_000)
 /** Requests at once. */
@@ -111,7 +142,7 @@ t.test(`${HOOKS} misbehaving hooks: each request ends once, and nothing is left 
     Object.fromEntries(
       KINDS.map((kind) => [
         kind,
-        (seen: ExtensionRequest, given: unknown) => {
+        hookOf(extension, kind, (seen: ExtensionRequest, given: unknown) => {
           const { way, value, misbehaves } = plans.get(seen.header('x-plan')!)![extension][kind]!
           for (const target of [seen, given, Object.getPrototypeOf(seen), seen.limits, seen.params])
             Reflect.set(Object(target), 'consumer', 'forged')
@@ -120,18 +151,23 @@ t.test(`${HOOKS} misbehaving hooks: each request ends once, and nothing is left 
             return WAYS[way]!(VALUES[value]!)
           }
           return kind === 'cost' ? 2 : undefined
-        },
+        }),
       ]),
     )
   const limiter = createMemoryLimiter()
+  const shares = createShares()
+  const payments = await recordingUpstream(t, (req, res) => {
+    req.on('end', () => res.end('x'.repeat(Number(req.headers['x-bytes']))))
+  })
   let ran = 0
   let decisions = 0
   let held = 0
   const made = await startSite(
     t,
     SITE,
-    {},
+    { payments },
     {
+      shares,
       limiter: {
         ...limiter,
         decide(taking) {
@@ -165,11 +201,14 @@ t.test(`${HOOKS} misbehaving hooks: each request ends once, and nothing is left 
           try {
             const { statusCode, body } = await request(gateway.origin, {
               dispatcher: agent,
-              headers: { 'x-plan': id, 'x-request-id': id },
+              method: 'POST',
+              headers: { 'x-plan': id, 'x-request-id': id, 'x-bytes': String(one.bytes + 5) },
+              body: one.chunked ? Readable.from(['x', 'x'.repeat(one.bytes)]) : 'x'.repeat(one.bytes),
               signal: leaving.signal,
             })
             await body.dump()
-            if (![200, 204, 403, 429, 500, 503].includes(statusCode)) throw new Error(`status ${statusCode}`)
+            if (![200, 204, 403, 418, 429, 500, 503].includes(statusCode))
+              throw new Error(`status ${statusCode}`)
           } catch (error) {
             if (!leaving.signal.aborted) throw error
             left++
@@ -179,9 +218,10 @@ t.test(`${HOOKS} misbehaving hooks: each request ends once, and nothing is left 
         }),
       )
     }),
-    { numRuns: HOOKS / AT_ONCE },
+    { numRuns: (2 * HOOKS) / AT_ONCE },
   )
   await eventually('every slot is free', () => held === 0)
+  await eventually('every share is given back', () => [...shares.all()].every((one) => one.held === 0))
   await eventually('every request is over', () => made.gateway.watchdog.size() === 0)
   const ids = gateway.records.map(({ requestId }) => requestId)
   t.equal(new Set(ids).size, ids.length, 'each request is recorded once')
