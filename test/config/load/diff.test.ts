@@ -74,7 +74,7 @@ t.test('a change is described in the words of the file', async (t) => {
     ['sample: 0.05', 'sample: 1', 'telemetry.traces.sample: 0.05 -> 1'],
     ['interval: 2s,', 'interval: 3s,', 'services.payments.health.interval: 2s -> 3s'],
     ['outliers: false', 'outliers: true', 'services.open.outliers.enabled: false -> true'],
-    ['leeway: 7s', 'leeway: 6s', 'consumers[3].jwt.issuers[0].leeway: 7s -> 6s'],
+    ['leeway: 7s', 'leeway: 6s', 'consumers[4].jwt.issuers[0].leeway: 7s -> 6s'],
     ['default_tier: pro\n', '', 'default_tier: removed'],
     ['on_failure: closed', 'on_failure: open', 'services.payments.on_failure: closed -> open'],
     [
@@ -111,7 +111,7 @@ t.test('secrets are masked, and a change of one is still reported', async (t) =>
   t.same(told, [
     'admin.token: *** -> ***',
     'store.redis: *** -> ***',
-    'consumers[3].jwt.issuers[2].secret: *** -> ***',
+    'consumers[4].jwt.issuers[2].secret: *** -> ***',
     'tier_sources[0].postgres.url: *** -> ***',
     'tier_sources[1].http.headers.authorization: *** -> ***',
     'telemetry.otlp.headers.authorization: *** -> ***',
