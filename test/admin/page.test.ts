@@ -77,6 +77,15 @@ t.test('GET /overview tells in one response what the gateway is doing', async (t
     reasons: ['shutting down'],
     store: 'degraded',
   })
+  t.notOk('extensions' in (json as object))
+  const extensions = new Map([['fraud', { name: 'fraud', hooks: {} }]])
+  const failed = { ...deps.metrics, traffic: () => ({ ...traffic, extensionErrors: { fraud: 3 } }) }
+  const current = { ...deps.config.current(), extensions }
+  const extended = await startAdmin(t, {
+    metrics: failed,
+    config: { ...deps.config, current: () => current },
+  })
+  t.match((await extended.call('GET', '/overview')).json, { extensions: [{ name: 'fraud', errors: 3 }] })
 })
 
 interface Figures {

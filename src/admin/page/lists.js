@@ -66,7 +66,7 @@ export function showUpstreams({ upstreams, services }) {
   fill($('upstreams'), heads, cells, 'There are no upstreams.')
 }
 
-export function showConfig(config) {
+export function showConfig(config, extensions = []) {
   const lines = [
     `${seen(config.file ?? '')}, hash ${config.hash ?? '–'}, in force since ${time(config.loadedAt)}.`,
   ]
@@ -83,6 +83,8 @@ export function showConfig(config) {
   }
   list('What the last reload changed:', config.changed ?? [], '')
   list('Warnings:', config.warnings ?? [], 'warn')
+  const failures = extensions.map(({ name, errors }) => `${name}: ${errors} errors`)
+  list('Extensions, with the failures of their hooks since the start:', failures, '')
   const workers = (config.workers ?? []).map(
     (one) => `${one.worker}: ${one.state}, pid ${one.pid}, hash ${one.hash ?? '–'}`,
   )

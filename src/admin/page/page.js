@@ -58,10 +58,10 @@ async function look() {
   }
   if (overview.status === 'fulfilled') {
     answered = Date.now()
-    const { config } = overview.value
+    const { config, extensions } = overview.value
     showStatus(overview.value)
     showTraffic(overview.value)
-    showConfig(config)
+    showConfig(config, extensions)
     say('')
   } else lost(overview.reason)
   if (top.status === 'fulfilled') showTop(top.value)

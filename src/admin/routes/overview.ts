@@ -7,7 +7,8 @@ export function overviewRoutes(
   deps: Pick<AdminDeps, 'config' | 'store' | 'metrics' | 'ready'>,
 ): void {
   app.get('/overview', async () => {
-    const { degraded, ...traffic } = await deps.metrics.traffic()
+    const { degraded, extensionErrors, ...traffic } = await deps.metrics.traffic()
+    const names = [...deps.config.current().extensions.keys()]
     const { ready, reasons } = await deps.ready()
     return {
       at: new Date().toISOString(),
@@ -16,6 +17,9 @@ export function overviewRoutes(
       store: degraded ? 'degraded' : deps.store().limiter.state(),
       reasons,
       config: deps.config.status(),
+      ...(names.length > 0 && {
+        extensions: names.map((name) => ({ name, errors: extensionErrors[name] ?? 0 })),
+      }),
       traffic,
     }
   })

@@ -7,6 +7,8 @@ export interface Traffic {
   /** Durations of all requests except tunnels, which may last any time. */
   readonly duration: Distribution
   readonly connections: number
+  /** Failures of hooks by the name of their extension. One without failures may be missing. */
+  readonly extensionErrors: Readonly<Record<string, number>>
   /** True if any worker decides without the store. */
   readonly degraded: boolean
 }
@@ -55,11 +57,15 @@ export function trafficOf(families: Families): Traffic {
     row.decisions[decision!] = (row.decisions[decision!] ?? 0) + count!
     row.decided_by[by!] = (row.decided_by[by!] ?? 0) + count!
   }
+  const extensionErrors: Record<string, number> = {}
+  for (const [[extension], [count]] of seriesOf(families.extensionErrors))
+    extensionErrors[extension!] = (extensionErrors[extension!] ?? 0) + count!
   const services = [...rows.values()].sort((a, b) => compare(a.service, b.service) || compare(a.tier, b.tier))
   return {
     services,
     duration: { bounds_ms: bounds, counts },
     connections: families.connections.get() ?? 0,
+    extensionErrors,
     degraded: (families.storeState.get('degraded') ?? 0) > 0,
   }
 }

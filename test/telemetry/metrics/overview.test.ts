@@ -6,7 +6,9 @@ import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/g
 
 t.test('traffic is summed up by service and tier, over all routes and methods', async (t) => {
   const families = createFamilies()
-  const { record } = createRecorder(families)
+  const { record, extensionFailed } = createRecorder(families)
+  extensionFailed('fraud', 'cost')
+  extensionFailed('fraud', 'onRequest')
   const snapshot = exampleSnapshot()
   record(exampleRecord(snapshot, { durationMs: 3 }))
   record(exampleRecord(snapshot, { durationMs: 40, method: 'POST', route: snapshot.routes[1], status: 404 }))
@@ -24,7 +26,8 @@ t.test('traffic is summed up by service and tier, over all routes and methods', 
   record(exampleRecord(snapshot, { route: undefined, tier: -1, decision: undefined, status: 999 }))
   families.connections.set(7)
   families.storeState.set(1, 'degraded')
-  const { services, duration, connections, degraded } = trafficOf(families)
+  const { services, duration, connections, degraded, extensionErrors } = trafficOf(families)
+  t.same(extensionErrors, { fraud: 2 })
   t.match(services, [
     { service: 'none', tier: 'none', responses: { ok: 0, server_error: 1 }, decisions: {} },
     {
