@@ -26,6 +26,7 @@ import { joinFleet, openAdmin } from './open-admin.js'
 import { createShares } from './shares.js'
 import { createKeptDecisions } from './telemetry/decisions/decision-store.js'
 import { createLastSeen } from './telemetry/decisions/last-seen.js'
+import { createExtensionMeters } from './telemetry/export/extension-meters.js'
 import { readOtelEnvironment } from './telemetry/export/otel-environment.js'
 import type { AccessLog } from './telemetry/logs/access-log.js'
 import { createLog, type EventLog } from './telemetry/logs/log.js'
@@ -117,7 +118,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const { configFile, env = process.env, member, mount } = options
   let onReload: (event: ReloadEvent) => void = () => {}
   const tell = (event: ReloadEvent) => onReload(event)
-  const extensions = createExtensions({ runs: true })
+  const meters = createExtensionMeters({ warn: (fields, message) => extensions.warn(fields, message) })
+  const extensions = createExtensions({ runs: true, meter: meters.meter })
   const config = await (member?.openConfig(env, extensions, tell) ??
     openConfig({ file: configFile, env, extensions, onReload: tell }))
   const settings = config.current().config
@@ -192,6 +194,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     forwardAuth: forwardAuth.readings,
     bans: () => ({ ...store.bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
     overload: () => overload.describe(),
+    extensions: meters,
     ...telemetry,
     meter: metering?.state,
     spans: tracing?.counts,

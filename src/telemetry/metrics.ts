@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import { countFailedPushes, createExposition } from './export/exposition.js'
+import type { ExtensionMeters } from './export/extension-meters.js'
 import type { OtlpOptions } from './export/push.js'
 import type { TextFormat } from './export/text-format.js'
 import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/metric-definitions.js'
@@ -17,6 +18,8 @@ export interface MetricsOptions extends MetricSources {
   readonly exponential?: boolean
   /** OTel resource attribute `service.name`. */
   readonly serviceName: string
+  /** Metrics that extensions record. */
+  readonly extensions?: ExtensionMeters
   readonly log: { warn(details: object, message: string): void }
 }
 
@@ -47,13 +50,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
   for (const result of ['applied', 'rejected', 'unchanged']) families.tlsReloads.cell(result)
 
   const refresh = () => readMetrics(families, options)
+  const { extensions } = options
+  const processes = async () => [...(await readProcess(ofProcess)), ...((await extensions?.read()) ?? [])]
 
   const exposition = createExposition({
     families,
     refresh,
-    processes: () => readProcess(ofProcess),
+    processes,
     serviceName: options.serviceName,
     otlp: options.otlp,
+    producers: extensions && [extensions],
     onPushFailed: countFailedPushes(families, options.log),
   })
 
@@ -77,7 +83,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     async read() {
       refresh()
-      return { families: readFamilies(Object.values(families)), process: await readProcess(ofProcess) }
+      return { families: readFamilies(Object.values(families)), process: await processes() }
     },
     close: () => exposition.close(),
   }

@@ -40,7 +40,8 @@ ${yaml}
   return async (path: string, headers: Record<string, string> = {}, sent?: string) => {
     const method = sent === undefined ? 'GET' : 'POST'
     const options = { method, headers, body: sent ?? null } as const
-    const { statusCode: status, headers: told, body } = await request(gateway.address + path, options)
+    const origin = path === '/metrics' ? gateway.adminAddress : gateway.address
+    const { statusCode: status, headers: told, body } = await request(origin + path, options)
     return { status, policy: told['ratelimit-policy'], text: await body.text() }
   }
 }
@@ -103,6 +104,7 @@ routes: [{ path: /orders/*, service: orders, use: [entitlement] }]
   })
   t.match(await ask('/orders/1', { 'x-user': 'other' }), { status: 403 })
   t.equal(asked.length, 2)
+  t.match((await ask('/metrics')).text, /^extension_entitlement_entitlement_lookups_total 2$/m)
   fails = true
   t.match(await ask('/orders/1', { 'x-user': 'third' }), { status: 503, text: /extension_failed/ })
   fails = false

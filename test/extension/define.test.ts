@@ -76,7 +76,8 @@ t.test('respond makes text, bytes, JSON and problems', async (t) => {
       { ...plain, status: 302, headers: ['Location', '/x', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'] },
     ],
   ]
-  for (const [reply, wanted] of cases) t.strictSame({ ...reply }, wanted)
+  for (const [{ status, body, problem, headers }, wanted] of cases)
+    t.strictSame({ status, body, problem, headers }, wanted)
   t.match(respond(200, Buffer.from('x')), { headers: ['content-type', 'application/octet-stream'] })
 })
 

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
-import { createNoopMeter } from '@opentelemetry/api'
+import { createNoopMeter, type Meter } from '@opentelemetry/api'
 import {
   type Extension,
   type ExtensionContext,
@@ -52,6 +52,8 @@ export interface Extensions {
   newer(config: Config): Promise<string[]>
   /** Makes all instances anew at the next `prepare`, from the present modules. */
   renew(): void
+  /** Writes a warning to the log, as soon as there is one. */
+  warn(fields: object, message: string): void
   /** Hands over the log, which begins after the first configuration is loaded. */
   attach(log: ExtensionLog): void
   /** Ends all instances. */
@@ -66,9 +68,16 @@ const EARLY_LINES = 100
 /**
  * Creates the instances of this process.
  *
- * @param runs false to end each instance at once: this process only checks it
+ * @param options.runs false to end each instance at once: this process only checks it
+ * @param options.meter returns the meter of an extension. Default: one that records nothing
  */
-export function createExtensions({ runs }: { readonly runs: boolean }): Extensions {
+export function createExtensions({
+  runs,
+  meter = createNoopMeter,
+}: {
+  readonly runs: boolean
+  readonly meter?: (extension: string) => Meter
+}): Extensions {
   const running = new Map<string, Instance>()
   let log: ExtensionLog | undefined
   let early: [keyof ExtensionLog, object, string][] = []
@@ -93,7 +102,7 @@ export function createExtensions({ runs }: { readonly runs: boolean }): Extensio
     try {
       // Frozen with the configuration, too, but only later.
       const options = deepFreeze(settings.options)
-      const context = { name, options, log: logOf(name), meter: createNoopMeter(), signal: end.signal }
+      const context = { name, options, log: logOf(name), meter: meter(name), signal: end.signal }
       return { settings, hooks: await createInstance(extension, context), end }
     } catch (error) {
       end.abort()
@@ -160,6 +169,7 @@ export function createExtensions({ runs }: { readonly runs: boolean }): Extensio
       this.close()
       forgetModules()
     },
+    warn: (fields, message) => write('warn', fields, message),
     attach(attached) {
       log = attached
       for (const [level, fields, message] of early) attached[level](fields, message)

@@ -1,3 +1,4 @@
+import type { MetricProducer } from '@opentelemetry/sdk-metrics'
 import { A_MINUTE, type Log, throttledWarning } from '../../log-throttle.js'
 import type { Families } from '../metrics/metric-definitions.js'
 import type { Family, View } from '../metrics/metric-family.js'
@@ -19,6 +20,8 @@ export interface ExpositionOptions {
   readonly processes: () => Promise<readonly ProcessReading[]>
   readonly serviceName: string
   readonly otlp: OtlpOptions | undefined
+  /** Further metrics to push: those of extensions. */
+  readonly producers?: readonly MetricProducer[] | undefined
   /** Called for each push that failed. */
   readonly onPushFailed: (error: Error) => void
 }
@@ -38,6 +41,7 @@ export function createExposition(options: ExpositionOptions): Exposition {
       otlp: options.otlp,
       resource: { 'service.name': options.serviceName },
       read,
+      more: options.producers ?? [],
       onFailed: options.onPushFailed,
     })
 

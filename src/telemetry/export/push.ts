@@ -7,6 +7,7 @@ import {
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import {
   MeterProvider,
+  type MetricProducer,
   PeriodicExportingMetricReader,
   type ResourceMetrics,
 } from '@opentelemetry/sdk-metrics'
@@ -42,9 +43,11 @@ export function startPush(options: {
   readonly otlp: OtlpOptions
   readonly resource: Readonly<Record<string, string>>
   readonly read: () => Promise<View[]>
+  /** Metrics that the SDK itself has recorded. */
+  readonly more?: readonly MetricProducer[]
   readonly onFailed: (error: Error) => void
 }): Push {
-  const { otlp, read, onFailed } = options
+  const { otlp, read, more = [], onFailed } = options
   const timeoutMs = Math.min(otlp.timeoutMs, otlp.intervalMs)
   const sender = createOtlpSender(
     { ...otlp, timeoutMs },
@@ -56,7 +59,7 @@ export function startPush(options: {
     exportIntervalMillis: otlp.intervalMs,
     exportTimeoutMillis: timeoutMs,
     maxExportBatchSize: BATCH,
-    metricProducers: [createMetricProducer(read, otlp.histograms === 'exponential', Date.now())],
+    metricProducers: [createMetricProducer(read, otlp.histograms === 'exponential', Date.now()), ...more],
     exporter: {
       export: (metrics, done) =>
         sender.send(metrics, (error) => {

@@ -111,7 +111,7 @@ function labelsOf(names: readonly string[], values: readonly LabelValue[], serie
 
 const TO_ESCAPE = /[\\\n"]/
 
-function escapeValue(value: string): string {
+export function escapeValue(value: string): string {
   if (!TO_ESCAPE.test(value)) return value
   return value.replace(/\\/g, '\\\\').replace(/\n/g, '\\n').replace(/"/g, '\\"')
 }

@@ -1,0 +1,121 @@
+import { createNoopMeter, type Meter } from '@opentelemetry/api'
+import {
+  type CollectionResult,
+  DataPointType,
+  type Histogram,
+  MeterProvider,
+  type MetricData,
+  MetricReader,
+} from '@opentelemetry/sdk-metrics'
+import type { ProcessReading, ProcessValue } from '../metrics/process-counts.js'
+import { escapeValue } from './text-format.js'
+
+/** Most instruments of one extension. Further ones record nothing. */
+const MAX_INSTRUMENTS = 10
+/** Most attribute sets of one instrument. Further ones are counted together, with `otel.metric.overflow`. */
+const MAX_SERIES = 100
+
+/** Meters of extensions, and what they have recorded. */
+export interface ExtensionMeters {
+  /** Returns the meter of an extension. An instance with changed options goes on with it. */
+  meter(extension: string): Meter
+  /** Returns what is recorded, for `/metrics`: `extension_<extension>_<instrument>`. */
+  read(): Promise<ProcessReading[]>
+  /** Returns what is recorded, for OTLP. */
+  collect(): Promise<CollectionResult>
+}
+
+/** Reader that is asked, and asks nobody itself. */
+class AskedReader extends MetricReader {
+  protected async onShutdown(): Promise<void> {}
+  protected async onForceFlush(): Promise<void> {}
+}
+
+export function createExtensionMeters(log: { warn(fields: object, message: string): void }): ExtensionMeters {
+  const reader = new AskedReader()
+  const views = [{ instrumentName: '*', aggregationCardinalityLimit: MAX_SERIES }]
+  const provider = new MeterProvider({ readers: [reader], views })
+  const meters = new Map<string, Meter>()
+  const nothing = createNoopMeter()
+
+  function bounded(extension: string): Meter {
+    const meter = provider.getMeter(extension)
+    const names = new Set<string>()
+    return new Proxy(meter, {
+      get(target, key) {
+        const made = Reflect.get(target, key)
+        if (typeof key !== 'string' || !key.startsWith('create')) return made.bind(target)
+        return (name: string, ...more: unknown[]) => {
+          if (names.size >= MAX_INSTRUMENTS && !names.has(name)) {
+            const message = `an extension has more than ${MAX_INSTRUMENTS} instruments; this one records nothing`
+            log.warn({ extension, instrument: String(name) }, message)
+            return Reflect.get(nothing, key).call(nothing, name, ...more)
+          }
+          names.add(name)
+          return made.call(target, name, ...more)
+        }
+      },
+    })
+  }
+
+  return {
+    meter(extension) {
+      const meter = meters.get(extension) ?? bounded(extension)
+      meters.set(extension, meter)
+      return meter
+    },
+    collect: () => reader.collect(),
+    async read() {
+      if (meters.size === 0) return []
+      const { resourceMetrics } = await reader.collect()
+      const readings = new Map<string, ProcessReading>()
+      for (const { scope, metrics } of resourceMetrics.scopeMetrics) {
+        for (const metric of metrics) {
+          const reading = readingOf(scope.name, metric)
+          if (!readings.has(reading.name)) readings.set(reading.name, reading)
+        }
+      }
+      return [...readings.values()]
+    },
+  }
+}
+
+function readingOf(extension: string, metric: MetricData): ProcessReading {
+  const { name, description } = metric.descriptor
+  const plain = `extension_${extension}_${name}`.replace(/[^A-Za-z0-9_]/g, '_')
+  const help = description.replace(/\s+/g, ' ') || `${name} of the extension ${extension}`
+  if (metric.dataPointType === DataPointType.HISTOGRAM) {
+    const values = metric.dataPoints.flatMap(({ attributes, value }) =>
+      bucketsOf(plain, labelsOf(attributes), value),
+    )
+    return { name: plain, help, type: 'histogram', values }
+  }
+  const counts = metric.dataPointType === DataPointType.SUM && metric.isMonotonic
+  const values = metric.dataPoints.flatMap(({ attributes, value }): ProcessValue[] =>
+    typeof value === 'number' ? [{ labels: labelsOf(attributes), value }] : [],
+  )
+  return { name: counts ? `${plain}_total` : plain, help, type: counts ? 'counter' : 'gauge', values }
+}
+
+function bucketsOf(name: string, labels: ProcessValue['labels'], value: Histogram): ProcessValue[] {
+  const { boundaries, counts } = value.buckets
+  let sum = 0
+  const buckets = counts.map((count, i): ProcessValue => {
+    sum += count
+    return { metricName: `${name}_bucket`, labels: { ...labels, le: boundaries[i] ?? '+Inf' }, value: sum }
+  })
+  return [
+    ...buckets,
+    { metricName: `${name}_sum`, labels, value: value.sum ?? 0 },
+    { metricName: `${name}_count`, labels, value: value.count },
+  ]
+}
+
+function labelsOf(attributes: Readonly<Record<string, unknown>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(attributes).map(([name, value]) => [
+      name.replace(/[^A-Za-z0-9_]/g, '_').replace(/^(?=\d|le$)/, '_'),
+      escapeValue(String(value)),
+    ]),
+  )
+}

@@ -1,0 +1,56 @@
+import t from 'tap'
+import { createExtensionMeters } from '../../../src/telemetry/export/extension-meters.js'
+import { formatProcesses } from '../../../src/telemetry/export/text-format.js'
+
+t.test('what extensions record is read with the metrics of the gateway', async (t) => {
+  const meters = createExtensionMeters({ warn: () => t.fail() })
+  t.strictSame(await meters.read(), [])
+  const meter = meters.meter('fraud')
+  t.equal(meters.meter('fraud'), meter, 'the next instance goes on with it')
+  meter.createCounter('look.ups', { description: 'Look-ups\nof scores' }).add(2, { 'a.b': 'x"y\\' })
+  meter.createUpDownCounter('open').add(-1)
+  meter.createHistogram('score', { advice: { explicitBucketBoundaries: [1, 10] } }).record(5, { le: 'own' })
+  t.equal(
+    formatProcesses(await meters.read()),
+    `# HELP extension_fraud_look_ups_total Look-ups of scores
+# TYPE extension_fraud_look_ups_total counter
+extension_fraud_look_ups_total{a_b="x\\"y\\\\"} 2
+# HELP extension_fraud_open open of the extension fraud
+# TYPE extension_fraud_open gauge
+extension_fraud_open -1
+# HELP extension_fraud_score score of the extension fraud
+# TYPE extension_fraud_score histogram
+extension_fraud_score_bucket{_le="own",le="1"} 0
+extension_fraud_score_bucket{_le="own",le="10"} 1
+extension_fraud_score_bucket{_le="own",le="+Inf"} 1
+extension_fraud_score_sum{_le="own"} 5
+extension_fraud_score_count{_le="own"} 1
+`,
+  )
+  const { resourceMetrics } = await meters.collect()
+  t.match(resourceMetrics.scopeMetrics, [{ scope: { name: 'fraud' }, metrics: { length: 3 } }])
+})
+
+t.test('the series of an extension are bounded', async (t) => {
+  const warnings: object[] = []
+  const meters = createExtensionMeters({ warn: (fields) => warnings.push(fields) })
+  const meter = meters.meter('noisy')
+  const counter = meter.createCounter('calls')
+  for (let i = 0; i < 10_000; i++) counter.add(1, { id: i })
+  for (let i = 0; i < 12; i++) meter.createCounter(`c${i}`).add(1)
+  const readings = await meters.read()
+  t.equal(readings.length, 10)
+  t.strictSame(warnings, [
+    { extension: 'noisy', instrument: 'c9' },
+    { extension: 'noisy', instrument: 'c10' },
+    { extension: 'noisy', instrument: 'c11' },
+  ])
+  const { values } = readings[0]!
+  t.ok(values.length <= 101, `${values.length} series`)
+  t.equal(
+    values.reduce((sum, { value }) => sum + value, 0),
+    10_000,
+    'nothing is lost',
+  )
+  t.ok(values.some(({ labels }) => labels.otel_metric_overflow === 'true'))
+})
