@@ -107,7 +107,7 @@ export interface DenialChange {
 
 /** How a hook gets the body. The gateway reads it once, whatever the number of hooks, and passes it on unchanged. */
 export interface BodyOptions {
-  /** Largest body, such as `64kB`. A larger one is answered with 413, or skips the hook with `on_error: skip`. */
+  /** Largest body, up to `1MB`. A larger one is answered with 413, or skips the hook with `on_error: skip`. */
   readonly max: string
   /** Default: bytes. */
   readonly as?: 'json' | 'text' | 'bytes'
