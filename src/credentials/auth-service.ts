@@ -177,10 +177,11 @@ export function keyBy({
   headers,
 }: Pick<ForwardCheck, 'by' | 'headers'>): (request: AuthRequest) => string {
   if (by === undefined) {
+    // Joined, not added up: a lookup needs the text in one piece.
     return ({ method, scheme, host, uri, forwardedFor, values }) => {
-      let key = `${method}\n${scheme}\n${host}\n${uri}\n${forwardedFor}`
-      for (const value of values) key += `\n${value ?? NONE}`
-      return key
+      const all = [method, scheme, host, uri, forwardedFor]
+      for (const value of values) all.push(value ?? NONE)
+      return all.join('\n')
     }
   }
   const parts = by.map((name): ((request: AuthRequest) => string | undefined) => {
