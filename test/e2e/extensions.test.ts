@@ -15,7 +15,11 @@ const examples = fileURLToPath(new URL('../../examples/extensions/', import.meta
 
 t.test('the tests of the examples pass', async (t) => {
   // Without the environment of this test runner, which changes what `node --test` prints.
-  const { stdout } = await promisify(execFile)(process.execPath, ['--test', examples], { env: {} })
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--test', '--test-reporter=tap', examples],
+    { env: {} },
+  )
   t.match(stdout, /^# fail 0$/m)
 })
 

@@ -24,7 +24,9 @@ routes: [{ path: /orders/*, service: orders, use: [fraud] }]
   const { code, stdout } = await tidegate(['extension', 'new', 'fraud', '--js'], { cwd })
   t.equal(code, 0)
   t.match(stdout, /^wrote extensions\/fraud.mjs and extensions\/fraud.test.mjs$/m)
-  const tested = await run(process.execPath, ['--test', join(cwd, 'extensions')], { env: {} })
+  const tested = await run(process.execPath, ['--test', '--test-reporter=tap', join(cwd, 'extensions')], {
+    env: {},
+  })
   t.match(tested.stdout, /^# pass 2$/m)
   const file = join(cwd, 'tidegate.yaml')
   t.match(await tidegate(['check', '-c', file]), {
