@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { channelOf } from './connect.js'
+import { Cluster } from './ioredis.js'
 import type { Client } from './run-script.js'
 import { type HeartbeatReply, runAnnounce, runHeartbeat } from './scripts.js'
 import { askStore } from './store-timeout.js'
@@ -209,11 +210,15 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   async function sayAlive(sent: number): Promise<void> {
     beatLater(sent)
     const at = Math.round(clock.at + sent - clock.sent)
+    const say = (key: string) => askStore(TIMEOUT, store.zadd(key, at + BELIEVED_FOR, self))
+    // One write: that the server wakes up costs it more than the commands.
+    const stream = store instanceof Cluster ? undefined : store.stream
+    stream?.cork()
+    for (const listener of beatListeners) listener(at)
+    const saying = decides ? [say(HEARTBEAT_KEYS.gateways), say(HEARTBEAT_KEYS.members)] : []
+    stream?.uncork()
     try {
-      const say = (key: string) => askStore(TIMEOUT, store.zadd(key, at + BELIEVED_FOR, self))
-      for (const listener of beatListeners) listener(at)
-      if (!decides) return
-      const added = await Promise.all([say(HEARTBEAT_KEYS.gateways), say(HEARTBEAT_KEYS.members)])
+      const added = await Promise.all(saying)
       // A process that was stopped for long counted as dead.
       if (added.some((one) => Number(one) > 0)) sayAgain()
     } catch (error) {
