@@ -135,7 +135,12 @@ export function createTierSource(options: TierSourceOptions): TierSource {
       return underWay
     }
     const { up } = reach
-    if (closed || !reach.mayAsk(now, consumer) || take(share, caller) !== undefined) return undefined
+    if (closed || take(share, caller) !== undefined) return undefined
+    // Asked last: a probe that it allows must be made.
+    if (!reach.mayAsk(now, consumer)) {
+      give(share, caller)
+      return undefined
+    }
     let settle: Question['settle'] = () => {}
     const answer = new Promise<Found | undefined>((resolve) => {
       settle = resolve

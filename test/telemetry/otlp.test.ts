@@ -102,6 +102,7 @@ const metricOf = (push: Pushed | undefined, name: string) =>
 function nameFromOtlp(name: string, unit: string, isCounter: boolean): string {
   const words = name.split(/[^a-zA-Z0-9]+/)
   if (unit === 's' && !words.includes('seconds')) words.push('seconds')
+  if (unit === 'By' && !words.includes('bytes')) words.push('bytes')
   if (isCounter) words.push('total')
   return words.join('_')
 }

@@ -525,6 +525,23 @@ t.test('one caller holds a quarter of all lookups at most; beyond, its requests 
   await settled()
 })
 
+t.test('a caller without a share does not use up the probe of a source that is down', async (t) => {
+  const { source, asked, clock } = scripted({ shares: createShares() })
+  const ask = (consumer: string, address: string) => source.find(consumer, clock.now, address)
+  for (let i = 0; i < 512; i++) void ask(`slow-${i}`, '192.0.2.1')
+  for (const consumer of ['a', 'b', 'c']) {
+    void ask(consumer, '192.0.2.2')
+    await asked.at(-1)!.fail()
+  }
+  t.notOk(source.describe().up)
+  clock.now += 2 * SECOND
+  const before = asked.length
+  void ask('one more', '192.0.2.1')
+  t.equal(asked.length, before, 'it has no share left')
+  void ask('d', '192.0.2.2')
+  t.equal(asked.length, before + 1, 'another caller probes')
+})
+
 t.test('when a source goes down, waiting requests go on', async (t) => {
   const { source, asked, settled } = scripted({ pool: 3 })
   const all = Array.from({ length: 30 }, (_, i) => source.find(`new-${i}`, 0, `192.0.2.${i}`))
