@@ -86,6 +86,15 @@ export async function readInterval(file: string): Promise<Interval | undefined> 
   return header && { header, to: Math.max(to, header.from), groups: [...groups.values()], ended }
 }
 
+/** Reads the first line that is whole. Returns undefined if there is none. */
+export async function readHeader(file: string): Promise<IntervalHeader | undefined> {
+  for await (const line of linesOf(file)) {
+    const value = parseLine(line)
+    if (value !== undefined) return value as IntervalHeader
+  }
+  return undefined
+}
+
 /** Reads the lines of a file piece by piece. Rejects when the file cannot be read. */
 async function* linesOf(file: string): AsyncGenerator<string> {
   let rest = ''

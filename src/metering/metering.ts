@@ -82,7 +82,8 @@ export async function openMetering({ settings, place, log, now = Date.now, recei
       leftOut--
       return
     }
-    if (ended === undefined && at >= startOf(counter.table().from) + every) {
+    // Also when the clock was set back: an interval must not go on until the clock is there again.
+    if (ended === undefined && startOf(at) !== startOf(counter.table().from)) {
       // Without room the present interval goes on: what it counts stays exact.
       if (counter.table().size() === 0 || (await spool.makeRoom())) ended = counter.rotate(startOf(at))
     }
@@ -133,18 +134,14 @@ export async function openMetering({ settings, place, log, now = Date.now, recei
     },
     /** Returns what a consumer or tenant has used in the latest intervals, newest first. */
     async latest(id: string, intervals: number): Promise<MeterInterval[]> {
-      const found = await spool.latest(intervals)
-      const all = [
-        { state: 'counting' as const, interval: present() },
-        ...found.map(({ state, interval }) => ({
-          state: state === 'sent' ? ('sent' as const) : ('waiting' as const),
-          interval,
-        })),
-      ]
-      return all.flatMap(({ state, interval }) => {
+      const eventsFor = (state: MeterInterval['state'], interval: Interval): MeterInterval[] => {
         const groups = interval.groups.filter(({ labels }) => labels.consumer === id || labels.tenant === id)
         return [...eventsOf({ ...interval, groups })].map((event) => ({ state, event }))
-      })
+      }
+      const found = eventsFor('counting', present())
+      for await (const { state, interval } of spool.latest(intervals))
+        found.push(...eventsFor(state === 'sent' ? 'sent' : 'waiting', interval))
+      return found
     },
     /** Sends the intervals between two times again. Resolves with their number. */
     async resend(from: number, to: number): Promise<number> {

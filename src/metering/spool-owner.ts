@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, readlinkSync } from 'node:fs'
 import { readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -6,12 +6,14 @@ import { join } from 'node:path'
 /** Says which process writes a folder of the spool, so that another one takes over what a dead one has left. */
 
 const FILE = 'owner.json'
-/** Age after which the folder of a process on another machine counts as left, in ms. Its owner touches it far more often. */
+/** Age after which the folder of a process elsewhere counts as left, in ms. Its owner touches it far more often. */
 const LEFT_AFTER = 600_000
+/** How long this process must have seen that nobody touches it, in ms: a clock may jump. */
+const SEEN_FOR = 120_000
 
 interface Owner {
-  readonly host: string
-  readonly boot: string
+  /** Machine, its boot, and the container if it has pids of its own: where `pid` means something. */
+  readonly place: string
   readonly pid: number
   /** Start of the process in ticks since the boot: another process may have its pid by now. */
   readonly start: string
@@ -19,42 +21,50 @@ interface Owner {
 
 /** Writes that this process owns a folder. */
 export async function claim(folder: string): Promise<void> {
-  const owner: Owner = {
-    host: hostname(),
-    boot: bootId(),
-    pid: process.pid,
-    start: startOf(process.pid) ?? '',
-  }
+  const owner: Owner = { place: placeOf(), pid: process.pid, start: startOf(process.pid) ?? '' }
   await writeFile(join(folder, FILE), JSON.stringify(owner))
 }
 
-/** Says that the owner still lives. */
+/** Says that the owner still lives. Rejects when the folder is not its own any more. */
 export async function touch(folder: string): Promise<void> {
   const now = new Date()
   await utimes(join(folder, FILE), now, now)
 }
 
-/** Returns true if no process writes the folder any more. */
-export async function isLeft(folder: string, now = Date.now()): Promise<boolean> {
-  try {
-    const file = join(folder, FILE)
-    const owner = JSON.parse(await readFile(file, 'utf8')) as Owner
-    if (owner.host === hostname()) return owner.boot !== bootId() || startOf(owner.pid) !== owner.start
-    return now - (await stat(file)).mtimeMs > LEFT_AFTER
-  } catch {
-    // It has just been made, or its process ended before it could write.
-    return stat(folder).then(
-      ({ mtimeMs }) => now - mtimeMs > LEFT_AFTER,
-      () => false,
-    )
+/** Returns a function that says whether no process writes a folder any more. */
+export function createWatch() {
+  /** Folders of processes elsewhere: when they were touched, and since when this process knows (`performance.now()`). */
+  const seen = new Map<string, { readonly touched: number; readonly since: number }>()
+
+  function isUntouched(folder: string, touched: number, now: number, at: number): boolean {
+    const known = seen.get(folder)
+    if (known?.touched !== touched) seen.set(folder, { touched, since: at })
+    else if (now - touched > LEFT_AFTER && at - known.since >= SEEN_FOR) return seen.delete(folder)
+    return false
+  }
+
+  return async (folder: string, now = Date.now(), at = performance.now()): Promise<boolean> => {
+    try {
+      const file = join(folder, FILE)
+      const owner = JSON.parse(await readFile(file, 'utf8')) as Owner
+      if (owner.place === placeOf()) return startOf(owner.pid) !== owner.start
+      return isUntouched(folder, (await stat(file)).mtimeMs, now, at)
+    } catch {
+      // It has just been made, or its process ended before it could write.
+      return stat(folder).then(
+        ({ mtimeMs }) => isUntouched(folder, mtimeMs, now, at),
+        () => false,
+      )
+    }
   }
 }
 
-function bootId(): string {
+function placeOf(): string {
   try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    return `${hostname()} ${boot} ${readlinkSync('/proc/self/ns/pid')}`
   } catch {
-    return ''
+    return hostname()
   }
 }
 

@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { setImmediate as immediate } from 'node:timers/promises'
 import {
   formatEnd,
   formatGroups,
   formatLine,
   type Interval,
   type IntervalHeader,
+  readHeader,
   readInterval,
 } from './interval-file.js'
-import { claim, isLeft, touch } from './spool-owner.js'
+import { claim, createWatch, touch } from './spool-owner.js'
 import type { Group, Labels, UsageTable } from './usage-table.js'
 
 /**
@@ -27,6 +29,7 @@ interface SpoolFile {
   /** Name without the state. */
   readonly stem: string
   readonly from: number
+  /** Bytes that it takes on disk, in whole blocks. */
   readonly bytes: number
   readonly state: State
 }
@@ -53,12 +56,15 @@ export interface SpoolOptions {
 }
 
 const FOLDER = /^[0-9a-f]{16}$/
-const NAME = /^(\d{13})-[0-9a-f]{16}-\d+\.(journal|usage|trying|sent)$/
+const NAME = /^(\d{13}-[0-9a-f]{16}-\d+)\.(journal|usage|trying|sent)$/
 /** Bytes of a journal from which it is written anew when most of it is out of date. */
 const LONG_JOURNAL = 8 * 1024 * 1024
 /** Least bytes of a group in a file, to guess how long a journal would be if it were written anew. */
 const BYTES_A_GROUP = 60
 const HOUR = 3_600_000
+const BLOCK = 4096
+/** Groups that are added up in one turn of the event loop. */
+const GROUPS_A_TURN = 5000
 /** Share of the size that intervals which were sent may take. */
 const SENT_SHARE = 0.25
 
@@ -73,15 +79,19 @@ export async function openSpool(options: SpoolOptions) {
   const { path, size, source, columns, shown, log, now = Date.now } = options
   const spool = randomBytes(8).toString('hex')
   const folder = join(path, spool)
-  try {
+  const makeFolder = async () => {
     await mkdir(folder, { recursive: true, mode: 0o750 })
     await claim(folder)
+  }
+  try {
+    await makeFolder()
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw new Error(
       `metering.spool.path: cannot write to ${path} (${code}); make the folder, or let this user write to it`,
     )
   }
+  const isLeft = createWatch()
   const files = new Map<string, SpoolFile>()
   let numbers = 0
   /** Journal of the present interval. */
@@ -101,7 +111,12 @@ export async function openSpool(options: SpoolOptions) {
   const fileOf = (stem: string, state: State | 'new') => join(folder, `${stem}.${state}`)
   const stemOf = (from: number) => `${String(from).padStart(13, '0')}-${spool}-${numbers++}`
   const note = (stem: string, state: State, bytes: number) =>
-    files.set(stem, { stem, state, bytes, from: Number(stem.slice(0, 13)) })
+    files.set(stem, {
+      stem,
+      state,
+      bytes: Math.ceil(bytes / BLOCK) * BLOCK,
+      from: Number(stem.slice(0, 13)),
+    })
   const listed = (...states: State[]) =>
     [...files.values()]
       .filter(({ state }) => states.includes(state))
@@ -118,8 +133,12 @@ export async function openSpool(options: SpoolOptions) {
     const handle = await open(fileOf(stem, 'new'), 'w', 0o640)
     let bytes = 0
     try {
-      for (const line of lines) bytes += (await handle.write(line)).bytesWritten
+      for (const line of lines) bytes += await append(handle, line)
       await handle.sync()
+    } catch (error) {
+      // It must not take the last of the disk.
+      await unlink(fileOf(stem, 'new')).catch(() => {})
+      throw error
     } finally {
       await handle.close()
     }
@@ -156,8 +175,7 @@ export async function openSpool(options: SpoolOptions) {
     const isLong = (bytes: number) => bytes > LONG_JOURNAL && bytes > 4 * table.size() * BYTES_A_GROUP
     if (journal !== undefined && !isLong(journal.bytes)) {
       let bytes = 0
-      for (const line of formatGroups(at, table.takeChanged()))
-        bytes += (await journal.handle.write(line)).bytesWritten
+      for (const line of formatGroups(at, table.takeChanged())) bytes += await append(journal.handle, line)
       if (bytes === 0) return
       await journal.handle.datasync()
       journal.bytes += bytes
@@ -205,7 +223,7 @@ export async function openSpool(options: SpoolOptions) {
       const stem = present ?? stemOf(table.from)
       present = stem
       try {
-        await writeWhole(stem, 'usage', [...linesOf(headerOf(stem), at, table.groups()), formatEnd(at)])
+        await writeWhole(stem, 'usage', wholeLines(headerOf(stem), at, table.groups()))
       } catch (error) {
         failed(error)
         return false
@@ -221,97 +239,127 @@ export async function openSpool(options: SpoolOptions) {
   /** Returns true if there is room for another interval. Merges and removes what it may. */
   function makeRoom(): Promise<boolean> {
     return inTurn(async () => {
-      for (const file of listed('sent')) {
-        if (bytesOf(listed('sent')) <= size * SENT_SHARE && bytesOf([...files.values()]) <= size) break
+      const sent = listed('sent')
+      let surplus = Math.max(bytesOf(sent) - size * SENT_SHARE, bytesOf([...files.values()]) - size)
+      for (const file of sent) {
+        if (surplus <= 0) break
+        surplus -= file.bytes
         await remove(file)
       }
-      if (bytesOf(listed('usage', 'trying')) > size / 2) await mergeHours().catch(failed)
+      if (bytesOf(listed('usage', 'trying')) > size / 2) await mergeHour().catch(failed)
       return bytesOf(listed('usage', 'trying')) < size * 0.9
     })
   }
 
-  /** Merges intervals that were never sent into one for each hour. Their totals stay the same. */
-  async function mergeHours(): Promise<void> {
+  /**
+   * Merges the intervals of an hour that were never sent, of the oldest hour that has several. Their totals stay the same.
+   * One hour only: counts are not saved meanwhile.
+   */
+  async function mergeHour(): Promise<void> {
     const hours = new Map<number, SpoolFile[]>()
     for (const file of listed('usage')) {
       const hour = Math.floor(file.from / HOUR)
-      hours.set(hour, [...(hours.get(hour) ?? []), file])
+      const parts = hours.get(hour)
+      if (parts === undefined) hours.set(hour, [file])
+      else parts.push(file)
     }
     for (const [hour, parts] of hours) {
-      if (parts.length < 2 || (hour + 1) * HOUR > now()) continue
-      await merge(parts)
+      if (parts.length > 1 && (hour + 1) * HOUR <= now() && (await merge(parts))) return
     }
   }
 
-  async function merge(parts: readonly SpoolFile[]): Promise<void> {
-    const intervals = await Promise.all(parts.map(({ stem }) => readInterval(fileOf(stem, 'usage'))))
-    const known = intervals.filter((one) => one !== undefined)
-    const first = known[0]
-    if (first === undefined) return
-    const alike = known.filter(({ header }) => isAlike(header, first.header))
-    const merged = parts.filter((_, i) => alike.includes(intervals[i]!)).map(({ stem }) => stem)
-    if (merged.length < 2) return
-    const stem = stemOf(first.header.from)
-    const to = Math.max(...alike.map((one) => one.to))
-    const { source, columns, shown } = first.header
-    const header = headerOf(stem, { merged, source, columns, shown })
-    await writeWhole(stem, 'usage', [...linesOf(header, to, sumOf(alike)), formatEnd(to)])
-    for (const part of parts) if (merged.includes(part.stem)) await remove(part)
+  /** Merges those that count the same for the same receiver. Returns true if there were any. */
+  async function merge(parts: readonly SpoolFile[]): Promise<boolean> {
+    interface Kind {
+      readonly header: IntervalHeader
+      to: number
+      readonly sums: Sums
+      readonly parts: SpoolFile[]
+    }
+    const kinds = new Map<string, Kind>()
+    for (const part of parts) {
+      // One after the other: all of an hour may not fit into memory.
+      const interval = await readInterval(fileOf(part.stem, 'usage'))
+      if (interval === undefined) continue
+      const { header, to, groups } = interval
+      const kind = JSON.stringify([header.source, header.columns, header.shown])
+      const like: Kind = kinds.get(kind) ?? { header, to, sums: new Map(), parts: [] }
+      kinds.set(kind, like)
+      like.to = Math.max(like.to, to)
+      like.parts.push(part)
+      await addUp(like.sums, groups)
+    }
+    let isMerged = false
+    for (const { header: first, to, sums, parts } of kinds.values()) {
+      if (parts.length < 2) continue
+      const stem = stemOf(first.from)
+      const { source, columns, shown } = first
+      const merged = parts.map((part) => part.stem)
+      await writeWhole(
+        stem,
+        'usage',
+        wholeLines(headerOf(stem, { merged, source, columns, shown }), to, sums.values()),
+      )
+      for (const part of parts) await remove(part)
+      isMerged = true
+    }
+    return isMerged
   }
 
-  /** Takes over the folders of processes that have ended. */
+  /** Takes over the folders of processes that have ended, and goes on with those that it could not absorb before. */
   function adopt(): Promise<void> {
     return inTurn(async () => {
-      await touch(folder).catch(() => {})
+      await touch(folder).catch(beginAgain)
       for (const name of await readdir(path)) {
         if (!FOLDER.test(name) || name === spool || !(await isLeft(join(path, name)))) continue
-        const taken = join(folder, `adopted-${name}`)
         // Only one process can rename it.
-        if (
-          await rename(join(path, name), taken).then(
-            () => true,
-            () => false,
-          )
-        )
-          await absorb(taken)
+        await rename(join(path, name), join(folder, `adopted-${name}`)).catch(() => {})
+      }
+      for (const name of await readdir(folder)) {
+        if (name.startsWith('adopted-')) await absorb(join(folder, name))
       }
     }).catch(failed)
   }
 
-  /** Moves the intervals of an ended process into this one's folder. Its journal becomes an interval. */
+  /**
+   * Makes the folder again. Somebody removed it, or another process took it for left, because this one stood still for too
+   * long: then that one sends what was saved, and the present interval keeps its ids.
+   */
+  async function beginAgain(): Promise<void> {
+    await dropJournal()
+    files.clear()
+    await makeFolder()
+  }
+
+  /**
+   * Moves the intervals of an ended process into this one's folder, with those that it had not moved itself. A journal
+   * becomes an interval.
+   */
   async function absorb(taken: string): Promise<void> {
-    const names = (await readdir(taken)).sort()
-    for (const name of names) {
-      const file = join(taken, name)
-      if (name.startsWith('adopted-')) {
-        await absorb(file)
-        continue
-      }
-      const [, , state] = NAME.exec(name) ?? []
-      if (state === undefined) continue
-      const stem = name.slice(0, name.lastIndexOf('.'))
-      const isWhole = names.some(
-        (other) => other !== name && other.startsWith(`${stem}.`) && NAME.test(other),
-      )
-      // A merge, or the end of an interval, was interrupted.
-      if (files.has(stem) || (state === 'journal' && isWhole)) continue
+    const found = (await readdir(taken, { recursive: true })).flatMap((name) => {
+      const [, stem, state] = NAME.exec(basename(name)) ?? []
+      return stem === undefined ? [] : [{ file: join(taken, name), stem, state: state as State }]
+    })
+    // A merge may have been interrupted before it could remove its parts.
+    const merged = new Set<string>()
+    for (const { file, state } of found) {
+      if (state === 'usage') for (const part of (await readHeader(file))?.merged ?? []) merged.add(part)
+    }
+    for (const { file, stem } of found) if (merged.has(stem)) await unlink(file)
+    // If a journal has become an interval already, that is the one that counts.
+    const isJournal = ({ state }: { state: State }) => Number(state === 'journal')
+    for (const { file, stem, state } of found.sort((a, b) => isJournal(a) - isJournal(b))) {
+      if (merged.has(stem) || files.has(stem)) continue
       if (state === 'journal') {
         const interval = await readInterval(file)
         if (interval === undefined || interval.groups.length === 0) continue
-        await writeWhole(stem, 'usage', [
-          ...linesOf(interval.header, interval.to, interval.groups),
-          formatEnd(interval.to),
-        ])
+        const { header, to, groups } = interval
+        // Never to be merged: should its process live after all, it ends the interval under the same ids.
+        await writeWhole(stem, 'trying', wholeLines(header, to, groups))
+        await unlink(file)
       } else {
-        await rename(file, fileOf(stem, state as State))
-        note(stem, state as State, (await stat(fileOf(stem, state as State))).size)
-      }
-    }
-    for (const { stem, state } of listed('usage')) {
-      const { header } = (await readInterval(fileOf(stem, state))) ?? {}
-      for (const part of header?.merged ?? []) {
-        const left = files.get(part)
-        if (left !== undefined) await remove(left)
+        await rename(file, fileOf(stem, state))
+        note(stem, state, (await stat(fileOf(stem, state))).size)
       }
     }
     await syncFolder()
@@ -351,16 +399,17 @@ export async function openSpool(options: SpoolOptions) {
         for (const { stem } of again) await move(stem, 'sent', 'trying')
         return again.length
       }),
-    /** Reads the latest intervals, newest first. */
-    latest: (most: number) =>
-      inTurn(async () => {
-        const found: { state: State; interval: Interval }[] = []
-        for (const { stem, state } of listed('usage', 'trying', 'sent').slice(-most).reverse()) {
-          const interval = await readInterval(fileOf(stem, state))
-          if (interval !== undefined) found.push({ state, interval })
-        }
-        return found
-      }),
+    /** Reads the latest intervals, newest first, one at a time. */
+    async *latest(most: number): AsyncGenerator<{ state: State; interval: Interval }> {
+      for (const { stem } of listed('usage', 'trying', 'sent').slice(-most).reverse()) {
+        const found = await inTurn(async () => {
+          const file = files.get(stem)
+          const interval = file && (await readInterval(fileOf(stem, file.state)))
+          return interval && { state: file.state, interval }
+        })
+        if (found !== undefined) yield found
+      }
+    },
     read(): SpoolReading {
       const waiting = listed('usage', 'trying')
       return {
@@ -376,26 +425,33 @@ export async function openSpool(options: SpoolOptions) {
   }
 }
 
+/** Appends a line as a whole. Returns its bytes. */
+async function append(handle: FileHandle, line: string): Promise<number> {
+  const bytes = Buffer.from(line)
+  // Unlike write(), it does not take a part for all when the disk is nearly full.
+  await handle.appendFile(bytes)
+  return bytes.length
+}
+
 function* linesOf(header: IntervalHeader, at: number, groups: Iterable<Group>): Generator<string> {
   yield formatLine(header)
   yield* formatGroups(at, groups)
 }
 
-/** Returns true if two intervals can be merged: they count the same, for the same receiver. */
-function isAlike(a: IntervalHeader, b: IntervalHeader): boolean {
-  return a.source === b.source && a.columns.join() === b.columns.join() && a.shown.join() === b.shown.join()
+function* wholeLines(header: IntervalHeader, to: number, groups: Iterable<Group>): Generator<string> {
+  yield* linesOf(header, to, groups)
+  yield formatEnd(to)
 }
 
-/** Adds up the groups of several intervals. */
-function sumOf(intervals: readonly Interval[]): Group[] {
-  const sums = new Map<string, { index: number; labels: Labels; counts: number[] }>()
-  for (const { groups } of intervals) {
-    for (const { labels, counts } of groups) {
-      const key = JSON.stringify(labels)
-      const sum = sums.get(key)
-      if (sum === undefined) sums.set(key, { index: sums.size, labels, counts: [...counts] })
-      else for (const [i, count] of counts.entries()) sum.counts[i]! += count
-    }
+/** Sums of groups by their labels. */
+type Sums = Map<string, { readonly index: number; readonly labels: Labels; readonly counts: number[] }>
+
+async function addUp(sums: Sums, groups: readonly Group[]): Promise<void> {
+  for (const [n, { labels, counts }] of groups.entries()) {
+    if (n % GROUPS_A_TURN === 0) await immediate()
+    const key = JSON.stringify(labels)
+    const sum = sums.get(key)
+    if (sum === undefined) sums.set(key, { index: sums.size, labels, counts: [...counts] })
+    else for (const [i, count] of counts.entries()) sum.counts[i]! += count
   }
-  return [...sums.values()]
 }

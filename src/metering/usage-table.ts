@@ -51,6 +51,10 @@ export function createUsageTable(from: number, filtered: number) {
     }
   }
 
+  function* groupsAt(indexes: readonly number[]): Generator<Group> {
+    for (const index of indexes) yield read(index)
+  }
+
   return {
     from,
     size: (): number => places.length,
@@ -77,12 +81,12 @@ export function createUsageTable(from: number, filtered: number) {
     },
     tenantOf: (index: number): string | null => tenants[index]!,
     startOf: (index: number): number => (index % PAGE) * width,
-    /** Returns the groups that changed since the last call. */
-    takeChanged(): Group[] {
+    /** Returns the groups that changed since the last call. They are read as they are taken. */
+    takeChanged(): Iterable<Group> {
       const taken = changed
       changed = []
       for (const index of taken) isChanged[index] = 0
-      return taken.map(read)
+      return groupsAt(taken)
     },
     /** Returns all groups. */
     *groups(): Generator<Group> {

@@ -1,11 +1,13 @@
 // Tests src/metering/interval-file.ts src/metering/spool-owner.ts src/metering/events.ts
+import { execFile } from 'node:child_process'
 import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { eventsOf } from '../../src/metering/events.js'
 import { openSpool } from '../../src/metering/spool.js'
-import { claim, isLeft } from '../../src/metering/spool-owner.js'
+import { claim, createWatch, touch } from '../../src/metering/spool-owner.js'
 import { createUsageTable, type UsageTable } from '../../src/metering/usage-table.js'
 import { scratchFolder } from '../support/scratch.js'
 
@@ -158,7 +160,7 @@ t.test('while the folder cannot be written, counts stay in memory and are saved 
 
 t.test('when the spool is half full, hours that were never sent are merged, and totals stay', async (t) => {
   let now = START
-  const spool = await open(scratchFolder(t, 'spool-'), { size: 20_000, now: () => now })
+  const spool = await open(scratchFolder(t, 'spool-'), { size: 400_000, now: () => now })
   const hour = Math.ceil(START / 3_600_000) * 3_600_000
   const total: Record<string, number> = {}
   for (let i = 0; i < 100; i++) {
@@ -175,19 +177,106 @@ t.test('when the spool is half full, hours that were never sent are merged, and 
     42,
     'the one that was tried, one hour, and the 40 minutes of an hour that is not over',
   )
-  t.ok(spool.read().bytes < 20_000)
+  t.ok(spool.read().bytes < 200_000)
   t.strictSame((await takeAll(spool)).used, total)
 })
 
 t.test('a spool that is full says so, and gives up what was sent before', async (t) => {
-  const spool = await open(scratchFolder(t, 'spool-'), { size: 2000 })
+  const spool = await open(scratchFolder(t, 'spool-'), { size: 32_768 })
   for (let i = 0; i < 5; i++) await spool.end(tableWith({ a: 1 }, START + i * MINUTE))
   await takeAll(spool)
-  t.ok(spool.read().bytes > 500)
+  t.ok(spool.read().bytes > 8192)
   t.ok(await spool.makeRoom())
-  t.ok(spool.read().bytes <= 500)
-  for (let i = 10; spool.read().bytes < 1900; i++) await spool.end(tableWith({ a: 1 }, START + i * MINUTE))
+  t.ok(spool.read().bytes <= 8192)
+  for (let i = 10; spool.read().bytes < 40_000; i++) await spool.end(tableWith({ a: 1 }, START + i * MINUTE))
   t.notOk(await spool.makeRoom())
+})
+
+t.test('hours whose intervals count different columns are merged by what they count', async (t) => {
+  const path = scratchFolder(t, 'spool-')
+  const hour = Math.ceil(START / 3_600_000) * 3_600_000
+  const before = await open(path)
+  await before.end(tableWith({ a: 1 }, hour))
+  await leave(before)
+  const now = () => hour + 3_600_000
+  const spool = await openSpool({
+    path,
+    size: 30_000,
+    source: 'test',
+    columns: ['requests', 'requests_2xx'],
+    shown: ['requests'],
+    log: quiet,
+    now,
+  })
+  await spool.adopt()
+  for (let i = 1; i < 10; i++) await spool.end(tableWith({ a: i }, hour + i * MINUTE))
+  t.ok(await spool.makeRoom())
+  t.equal(spool.read().waiting, 2)
+  t.strictSame((await takeAll(spool)).used, { a: 46 })
+})
+
+t.test('parts of a merge that was interrupted count once, though the disk is full meanwhile', async (t) => {
+  const path = scratchFolder(t, 'spool-')
+  const hour = Math.ceil(START / 3_600_000) * 3_600_000
+  const now = () => hour + 2 * 3_600_000
+  const dead = await open(path, { size: 10_000, now })
+  const parts = new Map<string, Buffer>()
+  for (let i = 0; i < 2; i++) await dead.end(tableWith({ a: 1 }, hour + i * MINUTE))
+  for (const name of await readdir(dead.folder))
+    if (name.endsWith('.usage')) parts.set(name, await readFile(join(dead.folder, name)))
+  await dead.makeRoom()
+  t.equal(dead.read().waiting, 1)
+  for (const [name, bytes] of parts) await writeFile(join(dead.folder, name), bytes)
+  await dead.save(tableWith({ a: 5 }, hour + 10 * MINUTE))
+  const journal = await journalIn(dead.folder)
+  await leave(dead)
+  const next = await open(path, { now })
+  // A folder of the name of the file that it has to write.
+  const blocker = join(next.folder, journal.slice(dead.folder.length + 1).replace(/journal$/, 'new'))
+  await mkdir(blocker)
+  await next.adopt()
+  t.strictSame((await takeAll(next)).used, { a: 2 })
+  await rm(blocker, { recursive: true })
+  await next.adopt()
+  t.strictSame((await takeAll(next)).used, { a: 5 }, 'what could not be taken over is taken over later')
+  t.strictSame(
+    (await readdir(next.folder)).filter((name) => /adopted|journal/.test(name)),
+    [],
+  )
+})
+
+t.test('a process whose folder was taken goes on with the same ids', async (t) => {
+  const path = scratchFolder(t, 'spool-')
+  const stopped = await open(path)
+  const table = tableWith({ a: 1 })
+  await stopped.save(table)
+  await rename(stopped.folder, join(path, 'elsewhere'))
+  await stopped.adopt()
+  use(table, 0, 1)
+  t.ok(await stopped.save(table))
+  t.match(await readFile(await journalIn(stopped.folder), 'utf8'), /"a",null,"payments","free",null,2,/)
+  t.ok(await stopped.end(table))
+  t.match((await takeAll(stopped)).ids, [/-0-0$/])
+})
+
+t.test('a line that fits the disk only in part is not taken for saved', async (t) => {
+  // The first save fits the limit, and a part of the second.
+  const script = `
+    import { openSpool } from './dist/metering/spool.js'
+    import { createUsageTable } from './dist/metering/usage-table.js'
+    const log = { warn() {}, info() {} }
+    const spool = await openSpool({ path: process.argv[1], size: 1e9, source: 'test', columns: ['requests'], shown: [], log })
+    const table = createUsageTable(${START}, 0)
+    const add = () => table.countsOf(table.add({ service: 's', tier: 't', route: null }, 'x'.repeat(200), null))
+    add()
+    const saved = [await spool.save(table)]
+    for (let i = 0; i < 100; i++) add()
+    saved.push(await spool.save(table))
+    console.log(saved.join())`
+  const command = 'ulimit -f 16; exec "$0" --input-type=module -e "$1" "$2"'
+  const path = scratchFolder(t, 'spool-')
+  const { stdout } = await promisify(execFile)('sh', ['-c', command, process.execPath, script, path])
+  t.equal(stdout, 'true,false\n')
 })
 
 t.test('a journal that is mostly out of date is written anew', async (t) => {
@@ -216,17 +305,22 @@ t.test('a folder that cannot be made is an error that says what to do', async (t
 
 t.test('the owner of a folder is known by its process, its start and its machine', async (t) => {
   const folder = scratchFolder(t, 'owner-')
+  const isLeft = createWatch()
+  const minutes = (n: number) => [folder, Date.now() + n * MINUTE, performance.now() + n * MINUTE] as const
   t.notOk(await isLeft(folder), 'it has just been made')
-  t.ok(await isLeft(folder, Date.now() + 700_000), 'its process ended before it could write')
+  t.ok(await isLeft(...minutes(11)), 'its process ended before it could write')
   await claim(folder)
-  t.notOk(await isLeft(folder, Date.now() + 1e9), 'this process lives')
+  t.notOk(await isLeft(...minutes(1000)), 'this process lives')
   const file = join(folder, 'owner.json')
   const own = JSON.parse(await readFile(file, 'utf8'))
   await writeFile(file, JSON.stringify({ ...own, start: '1' }))
   t.ok(await isLeft(folder), 'another process has its pid now')
-  await writeFile(file, JSON.stringify({ ...own, host: 'elsewhere' }))
-  t.notOk(await isLeft(folder))
-  t.ok(await isLeft(folder, Date.now() + 700_000), 'it was not touched for ten minutes')
+  await writeFile(file, JSON.stringify({ ...own, place: 'another container', start: '1' }))
+  t.notOk(await isLeft(folder), 'its pid means nothing here')
+  t.notOk(await isLeft(folder, Date.now() + 60 * MINUTE), 'only the clock has jumped')
+  await touch(folder)
+  t.notOk(await isLeft(...minutes(11)), 'it was touched since')
+  t.ok(await isLeft(...minutes(14)), 'it was not touched for ten minutes')
 })
 
 t.test(
@@ -244,7 +338,7 @@ t.test(
 async function play(t: Test, steps: readonly string[]): Promise<boolean> {
   const path = scratchFolder(t, 'spool-')
   let now = START
-  let spool = await open(path, { size: 3000, now: () => now })
+  let spool = await open(path, { size: 50_000, now: () => now })
   let table = createUsageTable(now, 0)
   /** Requests that a crash may lose. */
   let unsaved = 0
@@ -277,7 +371,7 @@ async function play(t: Test, steps: readonly string[]): Promise<boolean> {
       unsaved = 0
     } else if (step === 'die') {
       await leave(spool)
-      spool = await open(path, { size: 3000, now: () => now })
+      spool = await open(path, { size: 50_000, now: () => now })
       await spool.adopt()
       table = createUsageTable(now, 0)
       lost += unsaved
