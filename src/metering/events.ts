@@ -60,8 +60,15 @@ function namesIn(labels: Labels): Record<string, string> {
   return names
 }
 
+/**
+ * Control characters and noncharacters, which no attribute of a CloudEvent may have (version 1.0, type String). A receiver
+ * would refuse the event, and all that come after it would wait.
+ */
+const NOT_IN_ATTRIBUTES = /[\u0000-\u001f\u007f-\u009f]|\p{Noncharacter_Code_Point}/gu
+
 function subjectOf({ consumer, tenant, service, tier, route }: Labels): string {
   if (consumer === ANONYMOUS) return 'tidegate:anonymous'
   if (consumer === OTHERS) return 'tidegate:others'
-  return consumer ?? tenant ?? service ?? tier ?? route ?? 'all'
+  const id = consumer ?? tenant ?? service ?? tier ?? route ?? 'all'
+  return id.toWellFormed().replace(NOT_IN_ATTRIBUTES, encodeURIComponent)
 }

@@ -1,4 +1,4 @@
-import { open, rename, stat } from 'node:fs/promises'
+import { type FileHandle, open, rename, stat } from 'node:fs/promises'
 import type { Receiver } from './http-receiver.js'
 
 interface FileSettings {
@@ -24,9 +24,10 @@ export function openFileReceiver({ path, size }: FileSettings): Receiver {
   return {
     async send(events) {
       await rotate()
-      const handle = await open(path, 'a', 0o640)
+      const handle = await open(path, 'a+', 0o640)
       try {
-        await handle.write(events.map((event) => `${JSON.stringify(event)}\n`).join(''))
+        const lines = events.map((event) => `${JSON.stringify(event)}\n`).join('')
+        await handle.appendFile((await isTorn(handle)) ? `\n${lines}` : lines)
         await handle.datasync()
       } finally {
         await handle.close()
@@ -34,4 +35,12 @@ export function openFileReceiver({ path, size }: FileSettings): Receiver {
     },
     close: () => Promise.resolve(),
   }
+}
+
+/** Returns true if the file ends within a line: the disk was full, or the process was killed. */
+async function isTorn(handle: FileHandle): Promise<boolean> {
+  const { size } = await handle.stat()
+  if (size === 0) return false
+  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1)
+  return buffer[0] !== 10
 }

@@ -34,9 +34,6 @@ export function openHttpReceiver({ url, headers, timeout }: HttpSettings): Recei
   const pool = new Pool(origin, {
     connections: 1,
     pipelining: 1,
-    connect: { timeout },
-    headersTimeout: timeout,
-    bodyTimeout: timeout,
   })
   return {
     async send(events) {
@@ -53,6 +50,8 @@ export function openHttpReceiver({ url, headers, timeout }: HttpSettings): Recei
           ...headers,
         },
         body: JSON.stringify(events),
+        // For all of it: a receiver may answer one byte at a time, without end.
+        signal: AbortSignal.timeout(timeout),
       })
       await body.dump({ limit: 65_536 }).catch(() => {})
       if (statusCode >= 200 && statusCode < 300) return

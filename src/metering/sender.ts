@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { eventsOf, type UsageEvent } from './events.js'
+import { eventsOf } from './events.js'
 import { NotTaken, type Receiver } from './http-receiver.js'
 import type { Interval } from './interval-file.js'
 import type { Spool } from './spool.js'
@@ -31,8 +31,8 @@ export interface SenderOptions {
 }
 
 /**
- * Sends the intervals of the spool, oldest first. An interval that was not taken completely is sent again as a whole: its
- * events have the same ids, so a receiver that removes duplicates counts them once.
+ * Sends the intervals of the spool, oldest first. A batch that was not taken is sent again: its events have the same ids, so
+ * a receiver that removes duplicates counts them once.
  */
 export function createSender({ spool, receiver, log, wait = pause }: SenderOptions) {
   const counts: SenderCounts = { sent: 0, failed: 0, problem: undefined, sentTo: undefined }
@@ -43,30 +43,27 @@ export function createSender({ spool, receiver, log, wait = pause }: SenderOptio
   let more = false
   let batch = BATCH
   let waited = FIRST_WAIT
+  /** How many events of the interval that is being sent the receiver has taken. */
+  let taken = { stem: '', events: 0 }
 
-  async function sendAll(interval: Interval): Promise<void> {
-    let events: UsageEvent[] = []
-    for (const event of eventsOf(interval)) {
-      events.push(event)
-      if (events.length < batch) continue
-      await sendBatch(events)
-      events = []
+  async function sendAll(stem: string, interval: Interval): Promise<void> {
+    if (taken.stem !== stem) taken = { stem, events: 0 }
+    while (taken.events < interval.groups.length) {
+      const groups = interval.groups.slice(taken.events, taken.events + batch)
+      await receiver.send([...eventsOf({ ...interval, groups })])
+      counts.sent += groups.length
+      taken.events += groups.length
+      await wait(PAUSE, stopping.signal)
     }
-    if (events.length > 0) await sendBatch(events)
-  }
-
-  async function sendBatch(events: readonly UsageEvent[]): Promise<void> {
-    await receiver.send(events)
-    counts.sent += events.length
-    await wait(PAUSE, stopping.signal)
   }
 
   /** Sends the oldest interval. Resolves with false if there is none. */
   async function sendNext(): Promise<boolean> {
     const found = await spool.next()
     if (found === undefined) return false
-    await sendAll(found.interval)
+    await sendAll(found.stem, found.interval)
     await spool.sent(found.stem)
+    taken = { stem: '', events: 0 }
     if (counts.problem !== undefined) log.info({}, 'the receiver of usage takes events again')
     counts.problem = undefined
     counts.sentTo = found.interval.to

@@ -19,9 +19,9 @@ interface PlaceGroups {
   others: number
 }
 
-/** Labels of the two groups that stand for many consumers. An id never begins with a control character. */
-export const ANONYMOUS = '\u0000anonymous'
-export const OTHERS = '\u0000others'
+/** Labels of the two groups that stand for many consumers. No id has half a surrogate pair. */
+export const ANONYMOUS = '\ud800anonymous'
+export const OTHERS = '\ud800others'
 
 export interface UsageCounter {
   /** Counts a finished request. */
@@ -96,7 +96,7 @@ export function createUsageCounter(settings: NonNullable<Config['metering']>, fr
     const first = groups.members.get(key)
     if (first === undefined) return added(groups, groups.members, key, consumer, tenant)
     if (table.tenantOf(first) === tenant) return first
-    const both = `${tenant}\u0000${key}`
+    const both = `${key.length} ${key}${tenant}`
     return groups.membersOfTenants.get(both) ?? added(groups, groups.membersOfTenants, both, consumer, tenant)
   }
 

@@ -1,6 +1,6 @@
 // Tests src/metering/sender.ts src/metering/http-receiver.ts src/metering/file-receiver.ts
 import { once } from 'node:events'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -181,7 +181,6 @@ t.test('at the end everything is saved and sent, and what is not is sent by the 
   await first.metering.close()
   const [folder] = await readdir(path)
   const owner = join(path, folder!, 'owner.json')
-  const { writeFile } = await import('node:fs/promises')
   await writeFile(owner, JSON.stringify({ ...JSON.parse(await readFile(owner, 'utf8')), start: 'gone' }))
 
   const receiver = await startReceiver(t)
@@ -207,4 +206,99 @@ t.test('a file has one event a line, and two old files are kept', async (t) => {
   const lines = (await readFile(`${file}.1`, 'utf8')).trim().split('\n')
   t.ok(lines.length > 1)
   for (const line of lines) t.match(JSON.parse(line), { specversion: '1.0', data: { requests: 1 } })
+})
+
+t.test('a clock that was far ahead and is set back ends the interval', async (t) => {
+  const receiver = await startReceiver(t)
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: receiver.url, timeout: 1000 },
+  })
+  clock.now += 1000 * MINUTE
+  await metering.tick()
+  request('acme')
+  clock.now = START
+  await metering.tick()
+  await sent(metering)
+  request('acme')
+  clock.now += MINUTE
+  await metering.tick()
+  await eventually('both are sent', () => receiver.events.size === 2)
+})
+
+t.test('a receiver that answers without end has a batch for its timeout only', async (t) => {
+  let requests = 0
+  const server = createServer((req, res) => {
+    requests++
+    req.resume()
+    res.writeHead(requests === 1 ? 503 : 204)
+    if (requests > 1) return res.end()
+    const timer = setInterval(() => res.write('.'), 20)
+    res.on('close', () => clearInterval(timer))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, timeout: 200 },
+  })
+  request('acme')
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  t.match(metering.state(), { sent: 1, failed: 1 })
+})
+
+t.test('a receiver that takes a few batches at a time gets each of them once', async (t) => {
+  let requests = 0
+  const receiver = await startReceiver(t, () => (++requests === 2 ? 429 : 202))
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: receiver.url, timeout: 1000 },
+  })
+  for (let i = 0; i < 1100; i++) request(`c${i}`)
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  t.equal(receiver.events.size, 1100)
+  t.strictSame(
+    receiver.requests.map(({ events }) => events),
+    [500, 500, 500, 100],
+  )
+})
+
+t.test('a line that was torn in a file does not take the next one with it', async (t) => {
+  const path = scratchFolder(t, 'meter-')
+  const file = join(path, 'usage.jsonl')
+  await writeFile(file, '{"specversion":"1.0"}\n{"specver')
+  const { metering, clock, request } = await open(t, path, { file: { path: file, size: 1e6 } })
+  request('acme')
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  const lines = (await readFile(file, 'utf8')).split('\n')
+  t.equal(lines.length, 4)
+  t.match(JSON.parse(lines[2]!), { subject: 'acme' })
+})
+
+t.test('whatever a consumer is called, its event is a CloudEvent, and it is nobody else', async (t) => {
+  const receiver = await startReceiver(t)
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: receiver.url, timeout: 1000 },
+  })
+  const ids = ['\u0000others', 'a\nb', '\u0085', '\uffff', '__proto__', 'é💶'.repeat(80), '"\\', '\ud800']
+  for (const id of ids) request(id)
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  const events = [...receiver.events.values()]
+  t.strictSame(
+    events.map(({ data }) => data.consumer),
+    ids,
+  )
+  t.strictSame(
+    events.map(({ subject }) => subject),
+    ['%00others', 'a%0Ab', '%C2%85', '%EF%BF%BF', '__proto__', ids[5], '"\\', '\ufffd'],
+  )
 })
