@@ -9,6 +9,7 @@ import type { DataPlane } from '../gateway/app.js'
 import type { ApplicationCaller } from '../gateway/exchange/exchange.js'
 import { readClientCertificate, securedOf, setSecured } from '../gateway/exchange/tls-info.js'
 import { isId, MAX_CREDENTIAL } from '../gateway/identify/identify.js'
+import { endGently } from '../gateway/respond/client-error.js'
 import type { Log } from '../log-throttle.js'
 import { type RunningGateway, startGateway } from '../main.js'
 import type { EventLog } from '../telemetry/logs/log.js'
@@ -90,7 +91,7 @@ export async function tidegate(app: FastifyInstance, options: TidegateOptions): 
       return
     }
     const caller = callerOf(request)
-    if (req.readableDidRead) throw new Error(READ)
+    if (req.readableDidRead || req.readableFlowing === true) throw new Error(READ)
     const { socket } = req
     if ((socket as TLSSocket).encrypted === true && securedOf(socket) === undefined)
       setSecured(socket, { certificate: readClientCertificate(socket as TLSSocket) })
@@ -128,12 +129,21 @@ export async function tidegate(app: FastifyInstance, options: TidegateOptions): 
       return
     }
     taking.add(app.server)
-    app.server.on('upgrade', (req, socket, head) => route(req, socket as Socket, head))
+    app.server.on('upgrade', (req, socket, head) => {
+      socket.on('error', () => {})
+      route(req, socket as Socket, head)
+    })
   })
 
   /** Takes an upgrade through the application's hooks to the gateway. Other offers than WebSocket count as requests. */
   function route(req: IncomingMessage, socket: Socket, head: Buffer): void {
-    socket.on('error', () => {})
+    // Responses to requests that came before it on this connection are sent first.
+    const { _httpMessage: earlier } = socket as Socket & { _httpMessage?: ServerResponse | null }
+    if (earlier) {
+      earlier.once('close', () => route(req, socket, head))
+      return
+    }
+    if (!socket.writable) return
     if (/websocket/i.test(req.headers.upgrade ?? '')) upgrades.set(req, head)
     else if (
       Number(req.headers['content-length'] ?? 0) > 0 ||
@@ -146,7 +156,10 @@ export async function tidegate(app: FastifyInstance, options: TidegateOptions): 
     const res = new ServerResponse(req)
     res.shouldKeepAlive = false
     res.assignSocket(socket)
-    res.on('finish', () => socket.end())
+    res.on('finish', () => {
+      endGently(socket)
+      socket.destroySoon()
+    })
     app.routing(req, res)
   }
 

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyPluginCallback, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
@@ -280,6 +281,63 @@ t.test('a hook that has read the body is named', async (t) => {
     status: 500,
     text: /has read the body/,
   })
+})
+
+t.test('a hook that hands the body to another stream is named', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const { origin } = await startApp(t, config(upstream.origin), {
+    before: (app) =>
+      void app.addHook('preParsing', (_request, _reply, payload, done) =>
+        done(null, payload.pipe(new PassThrough())),
+      ),
+  })
+  t.match(await ask(`${origin}/api/a`, { method: 'POST', body: 'x'.repeat(300_000) }), {
+    status: 500,
+    text: /has read the body/,
+  })
+})
+
+t.test('an upgrade behind other requests of its connection waits for their responses', async (t) => {
+  const chat = await startChat(t)
+  const { origin } = await startApp(
+    t,
+    config(chat.origin).replace('service: orders }', 'service: orders, websocket: true }'),
+    {
+      before: (app) =>
+        void app.get('/slow', async () => {
+          await delay(50)
+          return 'slow'
+        }),
+    },
+  )
+  const raw = await openRaw(Number(new URL(origin).port))
+  const upgrade = rawRequest(
+    'GET /api/chat',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  )
+  raw.write(rawRequest('GET /slow') + rawRequest('GET /nowhere') + upgrade)
+  await raw.until('the upgrade', () => raw.received().includes('HTTP/1.1 101'))
+  t.match(raw.received(), /^HTTP\/1\.1 200.*HTTP\/1\.1 404.*HTTP\/1\.1 101/s)
+  raw.socket.destroy()
+})
+
+t.test('an upgrade that a hook refuses leaves no connection behind', async (t) => {
+  const chat = await startChat(t)
+  const { origin, app } = await startApp(
+    t,
+    config(chat.origin).replace('service: orders }', 'service: orders, websocket: true }'),
+    { before: (app) => void app.addHook('onRequest', async (_request, reply) => reply.code(403).send('no')) },
+  )
+  const socket = connect({ port: Number(new URL(origin).port), allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  socket.write(rawRequest('GET /api/chat', 'Connection: Upgrade', 'Upgrade: websocket'))
+  const [answer] = await once(socket, 'data')
+  t.match(String(answer), /^HTTP\/1\.1 403/)
+  await app.close()
 })
 
 t.test('WebSockets pass the hooks of the application, and end with it', async (t) => {
