@@ -22,5 +22,5 @@ const code = await runCli(argv.slice(2), {
   },
 })
 process.exitCode = code
-// A failed start may have left something open that would keep the process alive.
-if (code !== 0) stdout.write('', () => process.exit())
+// A failed start, or an extension that a command created, may have left something open that would keep the process alive.
+stdout.write('', () => process.exit())

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { tidegate } from '../../support/gateway/cli.js'
+import { CLI } from '../../support/gateway/process.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const run = promisify(execFile)
@@ -54,6 +55,20 @@ t.test('extension new writes TypeScript where Node.js can load it', async (t) =>
   const strips = 'typescript' in process.features && process.features.typescript !== false
   await tidegate(['extension', 'new', 'one', '--dir', '.'], { cwd })
   t.match(readFileSync(join(cwd, `one.test.${strips ? 'ts' : 'mjs'}`), 'utf8'), /from '\.\/one\.(ts|mjs)'/)
+})
+
+t.test('check ends, whatever an extension keeps open', async (t) => {
+  const cwd = t.testdir({
+    'one.mjs': 'export default { create() { setInterval(() => {}, 1000); return { cost: () => 1 } } }',
+    'tidegate.yaml': `
+tiers: [free]
+extensions: [{ name: one, module: one.mjs }]
+services: { orders: { upstreams: [http://127.0.0.1:9], use: [one] } }
+routes: [{ path: /orders/*, service: orders }]
+`,
+  })
+  const { stdout } = await run(process.execPath, [CLI, 'check'], { cwd, timeout: 30_000 })
+  t.match(stdout, /tidegate.yaml is good/)
 })
 
 t.test('extension refuses other actions and names', async (t) => {
