@@ -1,5 +1,5 @@
 import { createNoopMeter } from '@opentelemetry/api'
-import { createInstance } from './config/load/extension-instances.js'
+import { createInstance, logTo } from './config/load/extension-instances.js'
 import { readOptions } from './config/load/extension-options.js'
 import type {
   DenialView,
@@ -56,26 +56,22 @@ export async function startExtension(
   name = 'test',
 ): Promise<TestExtension> {
   const lines: TestExtension['lines'][number][] = []
-  const say =
-    (level: string) =>
-    (message: string, fields: object = {}) => {
-      lines.push({ level, message, fields })
-    }
-  const log = { info: say('info'), warn: say('warn'), error: say('error') }
+  const log = logTo((level, message, fields = {}) => void lines.push({ level, message, fields }))
   const end = new AbortController()
   const context = { name, options: readOptions(extension, options), log, meter: createNoopMeter() }
   const hooks = await createInstance(extension, { ...context, signal: end.signal })
   return {
     lines,
-    async run(name, request = {}) {
+    async run(name, { headers, body, response, denial, ...given } = {}) {
       const hook = hooks[name]
       if (hook === undefined) throw new Error(`the extension has no hook ${name}`)
-      const { response = {}, denial } = request
       const more: unknown[] = []
-      if (name === 'onResponse') more.push(responseOf(response))
-      if (name === 'onDenied') more.push({ limit: 'minute', retryAfter: 1, remaining: 0, cost: 1, ...denial })
-      if (hook.body !== undefined) more.push(request.body)
-      return (await hook.run(requestOf(request, end.signal), ...more)) as never
+      if (name === 'onResponse')
+        more.push({ status: 200, ...response, header: lookUp(response?.headers) } satisfies ExtensionResponse)
+      if (name === 'onDenied') more.push({ ...DENIAL, ...denial })
+      if (hook.body !== undefined) more.push(body)
+      const request = { ...REQUEST, signal: end.signal, ...given, header: lookUp(headers) }
+      return (await hook.run(Object.freeze(request), ...more)) as never
     },
     end: () => end.abort(),
   }
@@ -90,41 +86,26 @@ export async function runHook<K extends HookName>(
   options: object = {},
 ): Promise<HookResult<K>> {
   const started = await startExtension(extension, options)
-  try {
-    return await started.run(hook, request)
-  } finally {
-    started.end()
-  }
+  return started.run(hook, request).finally(() => started.end())
 }
 
-function requestOf(
-  { headers, body: _, response: __, denial: ___, ...given }: TestRequest,
-  signal: AbortSignal,
-): ExtensionRequest {
-  return Object.freeze({
-    id: 'test',
-    method: 'GET',
-    host: 'localhost',
-    path: '/',
-    query: '',
-    address: '198.51.100.7',
-    secure: false,
-    route: '/*',
-    params: {},
-    service: undefined,
-    consumer: undefined,
-    tier: undefined,
-    tenant: undefined,
-    scopes: [],
-    limits: [],
-    signal,
-    ...given,
-    header: lookUp(headers),
-  })
-}
-
-function responseOf({ status = 200, headers }: NonNullable<TestRequest['response']>): ExtensionResponse {
-  return Object.freeze({ status, header: lookUp(headers) })
+const DENIAL: DenialView = { limit: 'minute', retryAfter: 1, remaining: 0, cost: 1 }
+const REQUEST: Omit<ExtensionRequest, 'header' | 'signal'> = {
+  id: 'test',
+  method: 'GET',
+  host: 'localhost',
+  path: '/',
+  query: '',
+  address: '198.51.100.7',
+  secure: false,
+  route: '/*',
+  params: {},
+  service: undefined,
+  consumer: undefined,
+  tier: undefined,
+  tenant: undefined,
+  scopes: [],
+  limits: [],
 }
 
 function lookUp(headers: Readonly<Record<string, string>> = {}): ExtensionRequest['header'] {

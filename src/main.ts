@@ -118,7 +118,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const { configFile, env = process.env, member, mount } = options
   let onReload: (event: ReloadEvent) => void = () => {}
   const tell = (event: ReloadEvent) => onReload(event)
-  const meters = createExtensionMeters({ warn: (fields, message) => extensions.warn(fields, message) })
+  const meters = createExtensionMeters()
   const extensions = createExtensions({ runs: true, meter: meters.meter })
   const config = await (member?.openConfig(env, extensions, tell) ??
     openConfig({ file: configFile, env, extensions, onReload: tell }))

@@ -3,7 +3,7 @@ import type { OptionsOf, OptionsSchema } from './options.js'
 import type { Fields, Reply } from './respond.js'
 
 export type { OptionSchema, OptionsOf, OptionsSchema } from './options.js'
-export { type Fields, type Problem, Reply, respond } from './respond.js'
+export { type Fields, type Problem, type Reply, respond } from './respond.js'
 
 /** Extensions: your own code in the way of a request. `import { defineExtension, respond } from 'tidegate/extension'`. */
 

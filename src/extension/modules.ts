@@ -13,7 +13,7 @@ export interface LoadedModule {
   readonly hash: string
 }
 
-/** Longest time that a module may take to load, in ms. */
+/** Longest time that a module may take to load, and `create` to run, in ms. */
 const PATIENCE_MS = 10_000
 
 const loaded = new Map<string, LoadedModule>()
@@ -25,10 +25,8 @@ export function stripsTypes(): boolean {
   return 'typescript' in process.features && process.features.typescript !== false
 }
 
-/** Returns the modules that this process has loaded. */
-export function loadedModules(): readonly LoadedModule[] {
-  return [...loaded.values()]
-}
+/** Modules that this process has loaded, by absolute path. */
+export const loadedModules: ReadonlyMap<string, LoadedModule> = loaded
 
 /**
  * Loads a module, unless this process has done so already.
@@ -48,13 +46,8 @@ export async function loadModule(file: string): Promise<LoadedModule> {
   if (hash === undefined) throw new Error('the file cannot be read; correct the path, or make it readable')
   resolveToOurselves()
   const url = pathToFileURL(file).href
-  let timer: NodeJS.Timeout | undefined
   try {
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`not loaded within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS)
-    })
-    const imported = import(renewals === 0 ? url : `${url}?${renewals}`)
-    const { default: extension } = await Promise.race([imported, late])
+    const { default: extension } = await inTime(import(renewals === 0 ? url : `${url}?${renewals}`))
     if (typeof extension?.create !== 'function') {
       throw new Error('it exports no extension; write export default defineExtension({ … })')
     }
@@ -62,30 +55,40 @@ export async function loadModule(file: string): Promise<LoadedModule> {
     loaded.set(file, module)
     return module
   } catch (error) {
-    renewals++
     throw new Error(`cannot be loaded: ${describeError(error, url)}; correct the module`)
-  } finally {
-    clearTimeout(timer)
   }
+}
+
+/**
+ * Resolves as the promise does.
+ *
+ * @throws Error if that takes longer than 10 s
+ */
+export async function inTime<T>(promise: T | Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const wrong = new Error(`it took longer than ${PATIENCE_MS / 1000} s`)
+    timer = setTimeout(() => reject(wrong), PATIENCE_MS)
+  })
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
 /** Returns the file of the module that an error comes from; undefined if it is none of an extension. */
 export function moduleBehind(error: unknown): string | undefined {
   const stack = error instanceof Error ? String(error.stack) : ''
-  return loadedModules().find(({ file }) => stack.includes(file) || stack.includes(pathToFileURL(file).href))
-    ?.file
+  return [...loaded.keys()].find((file) => stack.includes(file) || stack.includes(pathToFileURL(file).href))
 }
 
-/** Forgets all modules, so that their present files are loaded next. The old ones stay in memory. */
-export function forgetModules(): void {
-  loaded.clear()
+/** Forgets modules, so that their present files are loaded next. The old ones stay in memory. */
+export function forgetModules(files: Iterable<string> = [...loaded.keys()]): void {
+  for (const file of files) loaded.delete(file)
   renewals++
 }
 
 /** Returns true if the file of a loaded module has changed since. */
-export async function isNewerOnDisk({ file, hash }: LoadedModule): Promise<boolean> {
+export async function isNewerOnDisk(file: string): Promise<boolean> {
   const now = await hashOf(file)
-  return now !== undefined && now !== hash
+  return now !== undefined && now !== loaded.get(file)?.hash
 }
 
 async function hashOf(file: string): Promise<string | undefined> {

@@ -1,55 +1,37 @@
 /** Options of extensions: the words of JSON Schema that the configuration reader knows, and the type of what they describe. */
 
-interface Words<T> {
+/** Value of the options. The words that go with each type are those of docs/extensions.md; others are an error at load time. */
+export interface OptionSchema {
+  readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'array' | 'object'
+  readonly title?: string
   readonly description?: string
   readonly examples?: readonly unknown[]
   /** Value of an option that is left out, as the file would write it. */
-  readonly default?: T
+  readonly default?: unknown
   /** True if the value is never shown: not in an error, a log line, a diff or the admin API. */
   readonly secret?: boolean
-}
-
-/** Text. With a `format`, it is read into another value: a duration in ms, a size in bytes, a URL. */
-interface TextOption extends Words<string | number> {
-  readonly type: 'string'
+  /** Kind of text, which is read into another value: a duration in ms, a size in bytes, a URL. */
   readonly format?: 'duration' | 'size' | 'url'
   readonly enum?: readonly string[]
   readonly minLength?: number
   readonly maxLength?: number
-}
-
-interface NumberOption extends Words<number> {
-  readonly type: 'integer' | 'number'
   readonly minimum?: number
   readonly maximum?: number
-}
-
-interface BooleanOption extends Words<boolean> {
-  readonly type: 'boolean'
-}
-
-interface ListOption extends Words<readonly unknown[]> {
-  readonly type: 'array'
-  readonly items: OptionSchema
+  readonly items?: OptionSchema
   readonly minItems?: number
   readonly maxItems?: number
+  /** Keys of a mapping. Any other key is an error. */
+  readonly properties?: Readonly<Record<string, OptionSchema>>
+  readonly required?: readonly string[]
+  /** Schema of the values of a mapping whose keys the user chooses. */
+  readonly additionalProperties?: false | OptionSchema
 }
 
-/** Mapping whose keys the user chooses. */
-interface MapOption extends Words<object> {
-  readonly type: 'object'
-  readonly additionalProperties: OptionSchema
-}
-
-/** Options: a mapping with fixed keys. Any other key is an error. */
-export interface OptionsSchema extends Words<object> {
+/** Options: a mapping with fixed keys. */
+export interface OptionsSchema extends OptionSchema {
   readonly type: 'object'
   readonly properties: Readonly<Record<string, OptionSchema>>
-  readonly required?: readonly string[]
-  readonly additionalProperties?: false
 }
-
-export type OptionSchema = TextOption | NumberOption | BooleanOption | ListOption | MapOption | OptionsSchema
 
 type Flat<T> = { readonly [K in keyof T]: T[K] }
 

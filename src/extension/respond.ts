@@ -20,10 +20,11 @@ const NOT_YOURS: ReadonlySet<string> = new Set(
 )
 
 /** Marks replies of any copy of this module: an extension may have another than the gateway. */
-const REPLY = Symbol.for('tidegate.reply')
+const REPLY: unique symbol = Symbol.for('tidegate.reply')
 
 /** Response that ends a request. Only `respond` makes it. */
-export class Reply {
+export interface Reply {
+  readonly [REPLY]: true
   readonly status: number
   /** Headers in the order of the response: name, value, … */
   readonly headers: readonly string[]
@@ -31,20 +32,10 @@ export class Reply {
   readonly body: string | Uint8Array | undefined
   /** Members of a problem without those that the gateway adds: `status`, `request_id`, and the defaults of `type` and `title`. */
   readonly problem: Problem | undefined
+}
 
-  /** @internal */
-  constructor(status: number, headers: readonly string[], body: Reply['body'], problem?: Problem) {
-    this.status = status
-    this.headers = Object.freeze(headers)
-    this.body = body
-    this.problem = problem
-    Object.freeze(this)
-  }
-
-  /** @internal */
-  get [REPLY](): true {
-    return true
-  }
+function makeReply(status: number, headers: string[], body: Reply['body'], problem?: Problem): Reply {
+  return Object.freeze({ [REPLY]: true as const, status, headers: Object.freeze(headers), body, problem })
 }
 
 /**
@@ -63,19 +54,13 @@ export function respond(
   checkStatus(status)
   const list = headerList(headers)
   const typed = list.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type')
-  if (body === undefined && status >= 400 && !typed) return new Reply(status, list, undefined, {})
-  if (body === undefined || typeof body === 'string') {
-    if (body !== undefined && !typed) list.push('content-type', 'text/plain; charset=utf-8')
-    return new Reply(status, list, body)
-  }
-  if (body instanceof Uint8Array) {
-    if (!typed) list.push('content-type', 'application/octet-stream')
-    return new Reply(status, list, body)
-  }
-  if (!typed && status >= 400 && Object.keys(body).every((key) => MEMBERS.has(key)))
-    return new Reply(status, list, undefined, Object.freeze({ ...body }))
-  if (!typed) list.push('content-type', 'application/json')
-  return new Reply(status, list, JSON.stringify(body))
+  const raw = typeof body === 'string' || body instanceof Uint8Array
+  if (status >= 400 && !typed && !raw && Object.keys(body ?? {}).every((key) => MEMBERS.has(key)))
+    return makeReply(status, list, undefined, Object.freeze({ ...body }))
+  const binary = raw ? 'application/octet-stream' : 'application/json'
+  const type = typeof body === 'string' ? 'text/plain; charset=utf-8' : binary
+  if (body !== undefined && !typed) list.push('content-type', type)
+  return makeReply(status, list, raw ? body : JSON.stringify(body))
 }
 
 /**
@@ -109,7 +94,7 @@ export function replyFrom(value: unknown): Reply {
   for (let i = 0; i < list.length; i += 2) checkHeader(list[i]!, list[i + 1]!)
   if (body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array))
     throw new TypeError('the body of a response must be text or bytes')
-  return new Reply(status, list, body, problem)
+  return makeReply(status, list, body, problem)
 }
 
 function checkStatus(status: number): void {

@@ -78,7 +78,7 @@ t.test('GET /overview tells in one response what the gateway is doing', async (t
     store: 'degraded',
   })
   t.notOk('extensions' in (json as object))
-  const extensions = new Map([['fraud', { name: 'fraud', hooks: {} }]])
+  const extensions = new Map([['fraud', {}]])
   const failed = { ...deps.metrics, traffic: () => ({ ...traffic, extensionErrors: { fraud: 3 } }) }
   const current = { ...deps.config.current(), extensions }
   const extended = await startAdmin(t, {

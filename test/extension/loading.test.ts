@@ -168,6 +168,10 @@ t.test('a module that cannot be loaded is loaded again once it is mended', async
   t.match(await messagesOf(file), [
     /extensions\[0\].module: cannot be loaded: Unexpected end of input.*; correct the module/,
   ])
+  writeFileSync(join(folder, 'one.mjs'), MODULE.replace("type: 'integer'", "type: 'int'"))
+  t.match(await messagesOf(file), [
+    /extensions\[0\].module: options.map.<name>: the type "int" is not supported/,
+  ])
   writeFileSync(join(folder, 'one.mjs'), MODULE)
   const config = await openConfig({ file, env: {} })
   t.ok(config.current().routes[0]!.hooks)
@@ -187,7 +191,7 @@ const REFUSED: [what: string, module: string, rest: string, message: RegExp][] =
     'a word of JSON Schema that is not known',
     'export default { options: { type: "object", properties: { a: { type: "string", pattern: "x" } } }, create() {} }',
     '',
-    /options.a: the word "pattern" is not supported here; the known words are type, description, .*; correct the module/,
+    /options.a: the word "pattern" is not supported; the known words are type, description, .*; correct the module/,
   ],
   [
     'a type that is not known',

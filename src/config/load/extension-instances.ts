@@ -9,7 +9,14 @@ import {
   type HookName,
   type Hooks,
 } from '../../extension/define.js'
-import { describeError, forgetModules, isNewerOnDisk, loadedModules } from '../../extension/modules.js'
+import {
+  describeError,
+  forgetModules,
+  inTime,
+  isNewerOnDisk,
+  loadedModules,
+} from '../../extension/modules.js'
+import { usesOf } from '../check/extensions.js'
 import type { Path } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import type { InstanceHook, InstanceHooks } from '../snapshot/extensions.js'
@@ -17,8 +24,6 @@ import { deepFreeze } from '../snapshot/freeze.js'
 import { suggest } from '../values/nearest-name.js'
 import { parseSize } from '../values/quantities.js'
 
-/** Longest time that `create` may take, in ms. */
-const PATIENCE_MS = 10_000
 /** Largest body that a hook may ask for, in bytes. */
 const MAX_BODY = 1024 * 1024
 
@@ -31,11 +36,16 @@ interface Instance {
   readonly end: AbortController
 }
 
+interface Problem {
+  readonly path: Path
+  readonly message: string
+}
+
 /** Instances for a configuration that is not in force yet. */
 export interface PreparedExtensions {
   /** Hooks by the name of the extension. */
   readonly hooks: ReadonlyMap<string, InstanceHooks>
-  readonly problems: readonly { readonly path: Path; readonly message: string }[]
+  readonly problems: readonly Problem[]
   /** Ends the instances that are no longer in use. Call it after the swap. */
   commit(): void
   /** Ends the instances that were made for this configuration. Call it if there is no swap. */
@@ -52,8 +62,6 @@ export interface Extensions {
   newer(config: Config): Promise<string[]>
   /** Makes all instances anew at the next `prepare`, from the present modules. */
   renew(): void
-  /** Writes a warning to the log, as soon as there is one. */
-  warn(fields: object, message: string): void
   /** Hands over the log, which begins after the first configuration is loaded. */
   attach(log: ExtensionLog): void
   /** Ends all instances. */
@@ -61,6 +69,7 @@ export interface Extensions {
 }
 
 type ExtensionLog = Readonly<Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>>
+type OwnLog = ExtensionContext<unknown>['log']
 
 /** Lines that are kept until there is a log. */
 const EARLY_LINES = 100
@@ -76,34 +85,29 @@ export function createExtensions({
   meter = createNoopMeter,
 }: {
   readonly runs: boolean
-  readonly meter?: (extension: string) => Meter
+  readonly meter?: (extension: string, log: OwnLog) => Meter
 }): Extensions {
-  const running = new Map<string, Instance>()
+  let running: ReadonlyMap<string, Instance> = new Map()
   let log: ExtensionLog | undefined
-  let early: [keyof ExtensionLog, object, string][] = []
-  const newerFiles = new Set<string>()
+  const early: [keyof ExtensionLog, object, string][] = []
+  /** Names of extensions whose module has changed on disk. */
+  const outdated = new Set<string>()
 
   function write(level: keyof ExtensionLog, fields: object, message: string): void {
     if (log !== undefined) log[level](fields, message)
     else if (early.length < EARLY_LINES) early.push([level, fields, message])
   }
 
-  const logOf = (extension: string): ExtensionContext<unknown>['log'] => {
-    const say = (level: keyof ExtensionLog) => (message: string, fields?: object) =>
-      write(level, { ...fields, extension }, message)
-    return { info: say('info'), warn: say('warn'), error: say('error') }
-  }
-
   async function make(settings: Settings): Promise<Instance> {
     const end = new AbortController()
     const file = resolve(settings.module)
     const { name } = settings
-    const { extension } = loadedModules().find((module) => module.file === file)!
     try {
       // Frozen with the configuration, too, but only later.
       const options = deepFreeze(settings.options)
-      const context = { name, options, log: logOf(name), meter: meter(name), signal: end.signal }
-      return { settings, hooks: await createInstance(extension, context), end }
+      const log = logTo((level, message, fields) => write(level, { ...fields, extension: name }, message))
+      const context = { name, options, log, meter: meter(name, log), signal: end.signal }
+      return { settings, hooks: await createInstance(loadedModules.get(file)!.extension, context), end }
     } catch (error) {
       end.abort()
       const why = describeError(error, pathToFileURL(file).href)
@@ -113,54 +117,40 @@ export function createExtensions({
     }
   }
 
+  /** Runs these instances from now on, and ends those of `others` that are not among them. */
+  function run(instances: typeof running, others: typeof running): void {
+    for (const [name, instance] of others) if (instances.get(name) !== instance) instance.end.abort()
+    running = instances
+  }
+
   return {
     async prepare(config) {
-      const made: Instance[] = []
       const next = new Map<string, Instance>()
-      const problems: { path: Path; message: string }[] = []
+      const problems: Problem[] = []
       for (const [i, settings] of (config.extensions ?? []).entries()) {
         const { name, module, options } = settings
         const before = running.get(name)
-        if (before?.settings.module === module && isDeepStrictEqual(before.settings.options, options)) {
-          next.set(name, before)
-          continue
-        }
+        const same = before?.settings.module === module && isDeepStrictEqual(before.settings.options, options)
         try {
-          const instance = await make(settings)
-          made.push(instance)
-          next.set(name, instance)
+          next.set(name, same ? before : await make(settings))
         } catch (error) {
           problems.push({ path: ['extensions', i, 'module'], message: (error as Error).message })
         }
       }
       const hooks = new Map([...next].map(([name, instance]) => [name, instance.hooks]))
       if (problems.length === 0) problems.push(...misuses(config, hooks))
-      return {
-        hooks,
-        problems,
-        commit() {
-          for (const [name, instance] of running) {
-            if (next.get(name) !== instance) instance.end.abort()
-          }
-          running.clear()
-          for (const [name, instance] of next) running.set(name, instance)
-        },
-        abandon() {
-          for (const { end } of made) end.abort()
-        },
-      }
+      return { hooks, problems, commit: () => run(next, running), abandon: () => run(running, next) }
     },
     async newer({ extensions = [] }) {
       const messages: string[] = []
-      for (const module of loadedModules()) {
-        const name = extensions.find((one) => resolve(one.module) === module.file)?.name
-        if (name === undefined || !(await isNewerOnDisk(module))) {
-          newerFiles.delete(module.file)
+      for (const { name, module } of extensions) {
+        if (!(await isNewerOnDisk(resolve(module)))) {
+          outdated.delete(name)
           continue
         }
         const message = `the module of the extension ${name} has changed since it was loaded; it takes effect at the next start, or when SIGUSR2 replaces the workers`
-        if (!newerFiles.has(module.file)) write('warn', { extension: name, module: module.file }, message)
-        newerFiles.add(module.file)
+        if (!outdated.has(name)) write('warn', { extension: name, module: resolve(module) }, message)
+        outdated.add(name)
         messages.push(message)
       }
       return messages
@@ -169,17 +159,20 @@ export function createExtensions({
       this.close()
       forgetModules()
     },
-    warn: (fields, message) => write('warn', fields, message),
     attach(attached) {
       log = attached
-      for (const [level, fields, message] of early) attached[level](fields, message)
-      early = []
+      for (const line of early.splice(0)) write(...line)
     },
-    close() {
-      for (const { end } of running.values()) end.abort()
-      running.clear()
-    },
+    close: () => run(new Map(), running),
   }
+}
+
+/** Returns a log for an extension that hands its lines to a function. */
+export function logTo(
+  write: (level: keyof OwnLog, message: string, fields: object | undefined) => void,
+): OwnLog {
+  const at = (level: keyof OwnLog) => (message: string, fields?: object) => write(level, message, fields)
+  return { info: at('info'), warn: at('warn'), error: at('error') }
 }
 
 /**
@@ -191,16 +184,7 @@ export async function createInstance(
   extension: Extension<unknown>,
   context: ExtensionContext<unknown>,
 ): Promise<InstanceHooks> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const wrong = new Error(`it took longer than ${PATIENCE_MS / 1000} s`)
-    timer = setTimeout(() => reject(wrong), PATIENCE_MS)
-  })
-  try {
-    return bindHooks(await Promise.race([extension.create(context), late]))
-  } finally {
-    clearTimeout(timer)
-  }
+  return bindHooks(await inTime(extension.create(context)))
 }
 
 /**
@@ -242,38 +226,20 @@ function bodyOf(name: HookName, { max, as = 'bytes' }: Record<string, unknown>):
 }
 
 /** Returns the places where an extension is used for what it has no hook for. */
-function misuses(
-  { consumers, services, routes }: Config,
-  hooks: ReadonlyMap<string, InstanceHooks>,
-): { path: Path; message: string }[] {
-  const found: { path: Path; message: string }[] = []
-  const of = (name: string) => Object.keys(hooks.get(name) ?? {})
-  for (const [i, source] of consumers.entries()) {
-    if (!('extension' in source) || of(source.extension).includes('identify')) continue
-    const message = `"${source.extension}" has no hook identify; add it to the module, or name the extension in use`
-    found.push({ path: ['consumers', i, 'extension'], message })
-  }
-  const using = [
-    ...Object.entries(services).map(([name, { use }]) => [['services', name], use] as const),
-    ...routes.map(({ use }, i) => [['routes', i], use] as const),
-  ]
-  for (const [place, use] of using) {
-    for (const [k, name] of (use ?? []).entries()) {
-      if (of(name).some((hook) => hook !== 'identify')) continue
+function misuses(config: Config, hooks: ReadonlyMap<string, InstanceHooks>): Problem[] {
+  const split = new Set(config.routes.flatMap((route) => (route.split ?? []).map(({ service }) => service)))
+  return usesOf(config).flatMap(({ path, name }) => {
+    const { identify, ...others } = hooks.get(name) ?? {}
+    if (path[0] === 'consumers') {
+      const message = `"${name}" has no hook identify; add it to the module, or name the extension in use`
+      return identify === undefined ? [{ path, message }] : []
+    }
+    if (Object.keys(others).length === 0) {
       const message = `"${name}" has no hook that runs here; name it in consumers, or add a hook to the module`
-      found.push({ path: [...place, 'use', k], message })
+      return [{ path, message }]
     }
-  }
-  for (const { split } of routes) {
-    for (const { service } of split ?? []) {
-      for (const [k, name] of (services[service]?.use ?? []).entries()) {
-        const path = ['services', service, 'use', k]
-        if (!of(name).includes('onRequest') || found.some((one) => isDeepStrictEqual(one.path, path)))
-          continue
-        const wrong = `the onRequest of "${name}" runs before a split has chosen this service`
-        found.push({ path, message: `${wrong}; name the extension in use of the route` })
-      }
-    }
-  }
-  return found
+    if (others.onRequest === undefined || path[0] !== 'services' || !split.has(String(path[1]))) return []
+    const wrong = `the onRequest of "${name}" runs before a split has chosen this service`
+    return [{ path, message: `${wrong}; name the extension in use of the route` }]
+  })
 }

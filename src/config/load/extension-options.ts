@@ -1,7 +1,6 @@
 import { resolve } from 'node:path'
 import type { Extension } from '../../extension/define.js'
-import type { LoadedModule } from '../../extension/modules.js'
-import { loadedModules, loadModule } from '../../extension/modules.js'
+import { forgetModules, loadedModules, loadModule } from '../../extension/modules.js'
 import type { SchemaNode } from '../schema/node.js'
 import { deepFreeze } from '../snapshot/freeze.js'
 import { suggest } from '../values/nearest-name.js'
@@ -12,39 +11,27 @@ import { defaultOf, readValue } from './read.js'
 export type ModuleFacts = ReadonlyMap<string, ModuleFact>
 type ModuleFact = { readonly options: SchemaNode } | { readonly problem: string }
 
-const facts = new WeakMap<LoadedModule, ModuleFact>()
-
 /** Returns the facts about all modules that this process has loaded. */
 export function knownModules(): Map<string, ModuleFact> {
-  return new Map(loadedModules().map((module) => [module.file, factOf(module)]))
+  return new Map(
+    [...loadedModules].map(([file, { extension }]) => [file, { options: schemaOf(extension) }] as const),
+  )
 }
 
 /** Returns the schema of a module's options. If the module is not loaded, every option is secret. */
 export function optionsOf(file: string): SchemaNode {
-  const known = knownModules().get(resolve(file))
-  return known !== undefined && 'options' in known ? known.options : { secret: true }
+  const module = loadedModules.get(resolve(file))
+  return module === undefined ? { secret: true } : schemaOf(module.extension)
 }
 
-/** Loads a module and returns the facts about it. */
+/** Loads a module and returns the facts about it. One with a problem is loaded again the next time. */
 export async function learnModule(file: string): Promise<ModuleFact> {
   try {
-    return factOf(await loadModule(file))
+    return { options: schemaOf((await loadModule(file)).extension) }
   } catch (error) {
+    forgetModules([file])
     return { problem: (error as Error).message }
   }
-}
-
-function factOf(module: LoadedModule): ModuleFact {
-  let fact = facts.get(module)
-  if (fact === undefined) {
-    try {
-      fact = { options: schemaOf(module.extension) }
-    } catch (error) {
-      fact = { problem: `${(error as Error).message}; correct the module` }
-    }
-    facts.set(module, fact)
-  }
-  return fact
 }
 
 function schemaOf({ options = { type: 'object', properties: {} } }: Extension<unknown>): SchemaNode {
@@ -64,11 +51,11 @@ export function readOptions(extension: Extension<unknown>, options: object): obj
   return deepFreeze(read as object)
 }
 
-/** Words of JSON Schema that say nothing about the value. */
-const NOTES = 'type description title examples default secret'.split(' ')
+/** Words of JSON Schema that go with every type. */
+const NOTES = ['type', 'description', 'title', 'examples', 'default', 'secret']
 /** Further words by type. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
-  string: 'format enum minLength maxLength'.split(' '),
+  string: ['format', 'enum', 'minLength', 'maxLength'],
   integer: ['minimum', 'maximum'],
   number: ['minimum', 'maximum'],
   boolean: [],
@@ -85,24 +72,18 @@ const FORMATS = ['duration', 'size', 'url'] as const
 function optionsNode(schema: unknown, path: string): SchemaNode {
   const given = (typeof schema === 'object' && schema !== null ? schema : {}) as Record<string, unknown>
   const fail = (wrong: string): never => {
-    throw new Error(`${path}: ${wrong}`)
+    throw new Error(`${path}: ${wrong}; correct the module`)
   }
-  const words = WORDS[given.type as string]
-  const choose = (text: unknown, known: readonly string[], what: string) => suggest(String(text), known, what)
-  if (words === undefined)
-    return fail(
-      `the type "${given.type}" is not supported; ${choose(given.type, Object.keys(WORDS), 'types')}`,
-    )
-  const known = [...NOTES, ...words]
-  for (const word of Object.keys(given)) {
-    if (!known.includes(word))
-      fail(`the word "${word}" is not supported here; ${choose(word, known, 'known words')}`)
+  const expect = (what: string, word: unknown, known: readonly string[]) => {
+    if (!known.includes(word as string))
+      fail(`the ${what} "${word}" is not supported; ${suggest(String(word), known, `known ${what}s`)}`)
   }
+  expect('type', given.type, Object.keys(WORDS))
+  for (const word of Object.keys(given)) expect('word', word, [...NOTES, ...WORDS[given.type as string]!])
   const { format, properties, additionalProperties: values, items, title: _, ...rest } = given
   const node: Record<string, unknown> = { description: given.description ?? path, ...rest }
   if (format !== undefined) {
-    if (!FORMATS.includes(format as never))
-      fail(`the format "${format}" is not supported; ${choose(format, FORMATS, 'formats')}`)
+    expect('format', format, FORMATS)
     node.kind = format
     node.pattern = KINDS[format as (typeof FORMATS)[number]].pattern
   }

@@ -1,15 +1,8 @@
-import type { Config } from '../schema/schema.js'
 import type { Extensions, PreparedExtensions } from './extension-instances.js'
 import { knownModules, learnModule } from './extension-options.js'
-import type { Included } from './include.js'
-import { type ConfigError, type LoadOptions, type LoadResult, loadConfig } from './load.js'
+import { type LoadOptions, type LoadResult, loadConfig } from './load.js'
 
-interface Loaded {
-  readonly ok: true
-  readonly config: Config
-  readonly warnings: readonly ConfigError[]
-  readonly included: Included
-}
+type Loaded = Pick<Extract<LoadResult, { readonly ok: true }>, 'ok' | 'config' | 'warnings' | 'included'>
 type Failed = Extract<LoadResult, { readonly ok: false }>
 
 /**
@@ -26,7 +19,7 @@ export async function loadWithExtensions<T extends Loaded>(
 ): Promise<(T & { readonly prepared: PreparedExtensions }) | Failed> {
   const modules = knownModules()
   let loaded = await load(text, { ...options, modules })
-  while (!loaded.ok && loaded.missing !== undefined && loaded.missing.length > 0) {
+  if (!loaded.ok && loaded.missing !== undefined && loaded.missing.length > 0) {
     for (const file of loaded.missing) modules.set(file, await learnModule(file))
     loaded = await load(text, { ...options, included: loaded.included.files, modules })
   }

@@ -87,12 +87,8 @@ export function compileConsumers(
       return { kind: 'header', header: name, tenant, believes }
     }
     if ('extension' in source) {
-      const { name, hooks } = extensions.get(source.extension)!
-      return {
-        kind: 'extension',
-        extension: name,
-        hooks: hooks.identify === undefined ? [] : [hooks.identify],
-      }
+      const { identify } = extensions.get(source.extension)!
+      return { kind: 'extension', extension: source.extension, hooks: identify ? [identify] : [] }
     }
     if ('ip' in source) return { kind: 'ip' }
     if ('client_certificate' in source)

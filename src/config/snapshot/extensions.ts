@@ -1,4 +1,4 @@
-import { HOOKS, type HookName } from '../../extension/define.js'
+import type { HookName } from '../../extension/define.js'
 import type { BoundHook, RouteHooks } from '../../extension/route-hooks.js'
 import type { Config } from '../schema/schema.js'
 
@@ -8,12 +8,8 @@ export type InstanceHook = Pick<BoundHook, 'run' | 'explain' | 'body'>
 /** Hooks of one extension by kind. */
 export type InstanceHooks = Readonly<Partial<Record<HookName, InstanceHook>>>
 
-/** Extension of a snapshot. */
-export interface CompiledExtension {
-  readonly name: string
-  /** Hooks by kind, with the settings of the extension. Empty where only the configuration is looked at. */
-  readonly hooks: Readonly<Partial<Record<HookName, BoundHook>>>
-}
+/** Hooks of one extension by kind, with its settings. Empty where only the configuration is looked at. */
+export type CompiledExtension = Readonly<Partial<Record<HookName, BoundHook>>>
 
 /**
  * Compiles the extensions of a configuration.
@@ -25,23 +21,12 @@ export function compileExtensions(
   instances: ReadonlyMap<string, InstanceHooks>,
 ): ReadonlyMap<string, CompiledExtension> {
   return new Map(
-    extensions.map(({ name, timeout, on_error: onError }) => {
-      const hooks: Partial<Record<HookName, BoundHook>> = {}
-      for (const hook of HOOKS) {
-        const made = instances.get(name)?.[hook]
-        if (made === undefined) continue
-        // Written out: all hooks share one shape.
-        hooks[hook] = {
-          extension: name,
-          hook,
-          run: made.run,
-          explain: made.explain,
-          body: made.body,
-          timeout,
-          onError: hook === 'identify' ? 'deny' : onError,
-        }
-      }
-      return [name, { name, hooks }]
+    extensions.map(({ name, timeout, on_error }) => {
+      const hooks = Object.entries(instances.get(name) ?? {}).map(([hook, made]) => {
+        const onError = hook === 'identify' ? 'deny' : on_error
+        return [hook, { ...made, extension: name, hook, timeout, onError }]
+      })
+      return [name, Object.fromEntries(hooks)]
     }),
   )
 }
@@ -52,7 +37,7 @@ export function compileHooks(
   extensions: ReadonlyMap<string, CompiledExtension>,
 ): RouteHooks | undefined {
   const kinds: Partial<Record<HookName, BoundHook[]>> = {}
-  for (const bound of names.flatMap((name) => Object.values(extensions.get(name)!.hooks))) {
+  for (const bound of names.flatMap((name) => Object.values(extensions.get(name)!))) {
     if (bound.hook !== 'identify') kinds[bound.hook] = [...(kinds[bound.hook] ?? []), bound]
   }
   return Object.keys(kinds).length === 0 ? undefined : (kinds as RouteHooks)

@@ -18,12 +18,15 @@ const MAX_SERIES = 100
 /** Meters of extensions, and what they have recorded. */
 export interface ExtensionMeters {
   /** Returns the meter of an extension. An instance with changed options goes on with it. */
-  meter(extension: string): Meter
+  meter(extension: string, log: ExtensionLog): Meter
   /** Returns what is recorded, for `/metrics`: `extension_<extension>_<instrument>`. */
   read(): Promise<ProcessReading[]>
   /** Returns what is recorded, for OTLP. */
   collect(): Promise<CollectionResult>
 }
+
+/** Log of an extension. */
+type ExtensionLog = { warn(message: string, fields: object): void }
 
 /** Reader that is asked, and asks nobody itself. */
 class AskedReader extends MetricReader {
@@ -31,42 +34,20 @@ class AskedReader extends MetricReader {
   protected async onForceFlush(): Promise<void> {}
 }
 
-export function createExtensionMeters(log: { warn(fields: object, message: string): void }): ExtensionMeters {
+export function createExtensionMeters(): ExtensionMeters {
   const reader = new AskedReader()
   const views = [{ instrumentName: '*', aggregationCardinalityLimit: MAX_SERIES }]
   const provider = new MeterProvider({ readers: [reader], views })
   const meters = new Map<string, Meter>()
-  const nothing = createNoopMeter()
-
-  function bounded(extension: string): Meter {
-    const meter = provider.getMeter(extension)
-    const names = new Set<string>()
-    return new Proxy(meter, {
-      get(target, key) {
-        const made = Reflect.get(target, key)
-        if (typeof key !== 'string' || !key.startsWith('create')) return made.bind(target)
-        return (name: string, ...more: unknown[]) => {
-          if (names.size >= MAX_INSTRUMENTS && !names.has(name)) {
-            const message = `an extension has more than ${MAX_INSTRUMENTS} instruments; this one records nothing`
-            log.warn({ extension, instrument: String(name) }, message)
-            return Reflect.get(nothing, key).call(nothing, name, ...more)
-          }
-          names.add(name)
-          return made.call(target, name, ...more)
-        }
-      },
-    })
-  }
 
   return {
-    meter(extension) {
-      const meter = meters.get(extension) ?? bounded(extension)
+    meter(extension, log) {
+      const meter = meters.get(extension) ?? bounded(provider.getMeter(extension), log)
       meters.set(extension, meter)
       return meter
     },
     collect: () => reader.collect(),
     async read() {
-      if (meters.size === 0) return []
       const { resourceMetrics } = await reader.collect()
       const readings = new Map<string, ProcessReading>()
       for (const { scope, metrics } of resourceMetrics.scopeMetrics) {
@@ -78,6 +59,27 @@ export function createExtensionMeters(log: { warn(fields: object, message: strin
       return [...readings.values()]
     },
   }
+}
+
+/** Returns a meter whose further instruments record nothing. */
+function bounded(meter: Meter, log: ExtensionLog): Meter {
+  const names = new Set<string>()
+  const nothing = createNoopMeter()
+  return new Proxy(meter, {
+    get(target, key) {
+      const made = Reflect.get(target, key)
+      if (typeof key !== 'string' || !key.startsWith('create')) return made.bind(target)
+      return (name: string, ...more: unknown[]) => {
+        if (names.size < MAX_INSTRUMENTS || names.has(name)) {
+          names.add(name)
+          return made.call(target, name, ...more)
+        }
+        const message = `an extension has more than ${MAX_INSTRUMENTS} instruments; this one records nothing`
+        log.warn(message, { instrument: String(name) })
+        return Reflect.get(nothing, key).call(nothing, name, ...more)
+      }
+    },
+  })
 }
 
 function readingOf(extension: string, metric: MetricData): ProcessReading {

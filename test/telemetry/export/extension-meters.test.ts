@@ -3,10 +3,11 @@ import { createExtensionMeters } from '../../../src/telemetry/export/extension-m
 import { formatProcesses } from '../../../src/telemetry/export/text-format.js'
 
 t.test('what extensions record is read with the metrics of the gateway', async (t) => {
-  const meters = createExtensionMeters({ warn: () => t.fail() })
+  const meters = createExtensionMeters()
   t.strictSame(await meters.read(), [])
-  const meter = meters.meter('fraud')
-  t.equal(meters.meter('fraud'), meter, 'the next instance goes on with it')
+  const log = { warn: () => t.fail() }
+  const meter = meters.meter('fraud', log)
+  t.equal(meters.meter('fraud', log), meter, 'the next instance goes on with it')
   meter.createCounter('look.ups', { description: 'Look-ups\nof scores' }).add(2, { 'a.b': 'x"y\\' })
   meter.createUpDownCounter('open').add(-1)
   meter.createHistogram('score', { advice: { explicitBucketBoundaries: [1, 10] } }).record(5, { le: 'own' })
@@ -33,18 +34,14 @@ extension_fraud_score_count{_le="own"} 1
 
 t.test('the series of an extension are bounded', async (t) => {
   const warnings: object[] = []
-  const meters = createExtensionMeters({ warn: (fields) => warnings.push(fields) })
-  const meter = meters.meter('noisy')
+  const meters = createExtensionMeters()
+  const meter = meters.meter('noisy', { warn: (_, fields) => warnings.push(fields) })
   const counter = meter.createCounter('calls')
   for (let i = 0; i < 10_000; i++) counter.add(1, { id: i })
   for (let i = 0; i < 12; i++) meter.createCounter(`c${i}`).add(1)
   const readings = await meters.read()
   t.equal(readings.length, 10)
-  t.strictSame(warnings, [
-    { extension: 'noisy', instrument: 'c9' },
-    { extension: 'noisy', instrument: 'c10' },
-    { extension: 'noisy', instrument: 'c11' },
-  ])
+  t.strictSame(warnings, [{ instrument: 'c9' }, { instrument: 'c10' }, { instrument: 'c11' }])
   const { values } = readings[0]!
   t.ok(values.length <= 101, `${values.length} series`)
   t.equal(
