@@ -54,7 +54,7 @@ elseif ARGV[1] ~= '' then
     redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
   end
 end
-if sequence > now + 86400000 or (due and redis.call('ZCARD', KEYS[4]) > 5000) then
+if sequence > now + 86400000 or redis.call('ZCARD', KEYS[4]) > 5000 then
   redis.call('DEL', KEYS[4])
   sequence, known = 0, {}
 end

@@ -28,6 +28,11 @@ const anyKey = (suffix: string) => async (call: Call) => {
 
 /** One valid request for each endpoint that writes. A new endpoint fails the tests below until it is added here. */
 const WRITES: Readonly<Record<string, Example>> = {
+  'POST /meter/resend': {
+    path: '/meter/resend',
+    body: { from: '2026-11-30T08:00Z', to: '2026-11-30T09:00Z' },
+    action: 'meter.resend',
+  },
   'POST /config/reload': { path: '/config/reload', action: 'config.reload' },
   'PUT /consumers/:id/tier': { path: '/consumers/alice/tier', body: { tier: 'pro' }, action: 'tier.set' },
   'DELETE /consumers/:id/tier': { path: '/consumers/alice/tier', action: 'tier.remove' },
@@ -80,6 +85,7 @@ const SHARDS: Shards = {
   layout: async () => ({ moves: 0, shards: 1, other: undefined }),
   move: async (shards) => ({ shards, moved: true, copied: {} }),
 }
+const METERING = 'metering: { spool: { path: usage }, to: { file: { path: usage.jsonl } } }'
 /** POST endpoints that change nothing. */
 const QUESTIONS = ['POST /explain']
 /** Endpoints that anybody who reaches the port may read. */
@@ -106,7 +112,9 @@ const isWrite = (route: string) => !/^(GET|HEAD) /.test(route) && !QUESTIONS.inc
 async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<typeof startAdmin>[1] = {}) {
   const drained = { service: 'payments', address: 'http://127.0.0.1:9001', state: 'drained' } as UpstreamState
   const upstreams = { describe: () => [], setState: () => drained }
-  const snapshot = snapshotOf(EXAMPLE.replace('api_key: { keys:', 'api_key: { store: true, keys:'))
+  const snapshot = snapshotOf(
+    `${EXAMPLE.replace('api_key: { keys:', 'api_key: { store: true, keys:')}\n${METERING}`,
+  )
   const config = {
     current: () => snapshot,
     status: () => ({}),

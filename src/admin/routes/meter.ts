@@ -47,6 +47,10 @@ export const RESEND: Question<MeterParts, { readonly from: number; readonly to: 
   timeoutMs: 5000,
 }
 
+interface BodyOf {
+  readonly Body: unknown
+}
+
 const INTERVALS = 10
 const MOST_INTERVALS = 100
 
@@ -64,7 +68,7 @@ export function meterRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config'
     return (await deps.ask(METER, asked)) ?? { processes: [], intervals: [] }
   })
 
-  app.post<{ readonly Body: unknown }>('/meter/resend', async (request) => {
+  app.post<BodyOf>('/meter/resend', async (request) => {
     checkMetered()
     const { from: text, to: end } = bodyWith(request.body, ['from', 'to']) ?? {}
     const [from, to] = [text, end].map((time) => (typeof time === 'string' ? Date.parse(time) : Number.NaN))
