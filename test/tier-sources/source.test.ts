@@ -479,7 +479,7 @@ t.test('a source runs as many lookups as it has connections; callers take turns'
 
 t.test('a lookup that waits too long for a connection is no failure of the source', async (t) => {
   const shares = createShares()
-  const { source, asked, counts, settled, logged } = scripted({ pool: 1, timeout: 100, shares })
+  const { source, asked, counts, settled, logged } = scripted({ pool: 1, timeout: 500, shares })
   const slow = source.find('first', 0, '192.0.2.1')
   const waits = Array.from({ length: 20 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
   await settled()
