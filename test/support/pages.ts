@@ -28,10 +28,15 @@ export interface Page {
 /** The pages at the root that describe the project. */
 const AT_THE_ROOT = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md']
 
-/** Returns the pages at the root, bench/README.md and all of docs. */
+/** Returns the pages at the root, those of bench and examples, and all of docs. */
 export function readPages(): Page[] {
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
-  const paths = [...AT_THE_ROOT, 'bench/README.md', ...docs.map((name) => join('docs', name))]
+  const paths = [
+    ...AT_THE_ROOT,
+    'bench/README.md',
+    'examples/README.md',
+    ...docs.map((name) => join('docs', name)),
+  ]
   return paths.filter((path) => path.endsWith('.md')).map(readPage)
 }
 
