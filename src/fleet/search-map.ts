@@ -16,7 +16,7 @@ export interface MapSearch<V> {
 }
 
 export interface MapFound<V> {
-  /** In no particular order. A value that changes meanwhile may come twice. */
+  /** In no particular order. A value may come again in the search that continues this one. */
   readonly found: (readonly [key: string, value: V])[]
   /** Where to go on; undefined if all is read. */
   readonly next: string | undefined
@@ -28,12 +28,13 @@ export async function searchMap<V>(
   { cursor, mayFit, fits, most, forMs }: MapSearch<V>,
 ): Promise<MapFound<V>> {
   const end = performance.now() + forMs
-  const found: (readonly [string, V])[] = []
+  // The store may tell a key twice, and if its shards move meanwhile the search begins anew.
+  const found = new Map<string, V>()
   let next = cursor
   do {
     const page = await map.page(next, mayFit)
-    for (const entry of page.values) if (fits(...entry)) found.push(entry)
+    for (const [key, value] of page.values) if (fits(key, value)) found.set(key, value)
     next = page.next
-  } while (next !== undefined && found.length < most && performance.now() < end)
-  return { found, next }
+  } while (next !== undefined && found.size < most && performance.now() < end)
+  return { found: [...found], next }
 }

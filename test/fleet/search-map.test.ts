@@ -91,6 +91,14 @@ t.test('after a split the search begins anew', async (t) => {
   t.equal((await searchMap(map, { ...all, cursor: next })).found.length, users.length)
 })
 
+t.test('a key that the store tells twice is found once', async (t) => {
+  const page = async (cursor?: string) => ({
+    values: [['alice', cursor === undefined ? 1 : 2] as const],
+    next: cursor === undefined ? 'more' : undefined,
+  })
+  t.same(await searchMap({ page }, all), { found: [['alice', 2]], next: undefined })
+})
+
 t.test('a map in memory is one page', async (t) => {
   const map = createMemoryMap(ASSIGNMENTS)
   await map.set('alice', pro)
