@@ -27,9 +27,14 @@ export const COLUMN = Object.fromEntries(COLUMNS.map((name, i) => [name, i])) as
 /** Marks that go with every group in which they are not 0, whatever `count` says. */
 export const MARKS: readonly string[] = ['fail_open', 'local', 'refunded']
 
-/** Returns the names of the columns of filtered requests, such as `requests_2xx`. */
-export function filteredColumns(count: Metering['count']): readonly { name: string; status: string }[] {
-  return count.flatMap((one) =>
-    typeof one === 'string' ? [] : [{ name: `requests_${one.requests.status}`, status: one.requests.status }],
-  )
+/** Returns the statuses of filtered requests, in the order of their columns. */
+export function filteredStatuses(count: Metering['count']): string[] {
+  return count.flatMap((one) => (typeof one === 'string' ? [] : [one.requests.status]))
+}
+
+/** Returns the names of all columns, such as `requests_2xx`, and of those that events show. */
+export function columnNames(count: Metering['count']) {
+  const filtered = filteredStatuses(count).map((status) => `requests_${status}`)
+  const plain = count.filter((one) => typeof one === 'string')
+  return { columns: [...COLUMNS, ...filtered], shown: [...plain, ...filtered] }
 }

@@ -1,4 +1,4 @@
-import { COLUMNS, MARKS } from './columns.js'
+import { MARKS } from './columns.js'
 import type { Interval } from './interval-file.js'
 import { ANONYMOUS, OTHERS } from './usage-counter.js'
 import type { Labels } from './usage-table.js'
@@ -39,15 +39,6 @@ export function* eventsOf({ header, to, groups }: Interval): Generator<UsageEven
       data,
     }
   }
-}
-
-/** Returns the names of all columns of a configuration, and of those that events show. */
-export function columnNames(count: readonly (string | { readonly requests: { readonly status: string } })[]) {
-  const filtered = count.flatMap((one) =>
-    typeof one === 'string' ? [] : [`requests_${one.requests.status}`],
-  )
-  const plain = count.filter((one) => typeof one === 'string')
-  return { columns: [...COLUMNS, ...filtered], shown: [...plain, ...filtered] }
 }
 
 function namesIn(labels: Labels): Record<string, string> {

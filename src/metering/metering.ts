@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema/schema.js'
 import type { RequestRecord } from '../telemetry/record/record.js'
-import { columnNames, eventsOf, type UsageEvent } from './events.js'
+import { columnNames } from './columns.js'
+import { eventsOf, type UsageEvent } from './events.js'
 import { openFileReceiver } from './file-receiver.js'
 import { openHttpReceiver, type Receiver } from './http-receiver.js'
 import type { Interval } from './interval-file.js'

@@ -3,7 +3,7 @@ import type { Snapshot } from '../config/snapshot/snapshot.js'
 import { statusesOf } from '../config/values/status-codes.js'
 import { perSnapshot } from '../telemetry/record/per-snapshot.js'
 import type { RequestRecord } from '../telemetry/record/record.js'
-import { COLUMN, COLUMNS, filteredColumns } from './columns.js'
+import { COLUMN, COLUMNS, filteredStatuses } from './columns.js'
 import { createUsageTable, type Place, type UsageTable } from './usage-table.js'
 
 /** Groups of one service, tier and route in the present interval. */
@@ -41,7 +41,7 @@ export interface UsageCounter {
 export function createUsageCounter(settings: NonNullable<Config['metering']>, from: number): UsageCounter {
   const { by, count, addresses, max_groups: most } = settings
   const [hasConsumer, hasTenant] = [by.includes('consumer'), by.includes('tenant')]
-  const filters = filteredColumns(count).map(({ status }) => new Set(statusesOf(status)))
+  const filters = filteredStatuses(count).map((status) => new Set(statusesOf(status)))
   let table = createUsageTable(from, filters.length)
   let interned = new Map<string, PlaceGroups>()
   let placesOf = perSnapshot((): (PlaceGroups | undefined)[] => [])
