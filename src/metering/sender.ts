@@ -26,15 +26,13 @@ export interface SenderOptions {
   readonly spool: Pick<Spool, 'next' | 'sent' | 'read'>
   readonly receiver: Receiver
   readonly log: Record<'warn' | 'info', (fields: object, message: string) => void>
-  /** Waits some ms, or until the signal aborts. */
-  readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
 /**
  * Sends the intervals of the spool, oldest first. A batch that was not taken is sent again: its events have the same ids, so
  * a receiver that removes duplicates counts them once.
  */
-export function createSender({ spool, receiver, log, wait = pause }: SenderOptions) {
+export function createSender({ spool, receiver, log }: SenderOptions) {
   const counts: SenderCounts = { sent: 0, failed: 0, problem: undefined, sentTo: undefined }
   const stopping = new AbortController()
   /** Continues the loop when it waits for an interval. */
@@ -46,6 +44,10 @@ export function createSender({ spool, receiver, log, wait = pause }: SenderOptio
   /** How many events of the interval that is being sent the receiver has taken. */
   let taken = { stem: '', events: 0 }
 
+  /** Waits some ms, or until the sender is closed. */
+  const pause = (ms: number): Promise<void> =>
+    delay(ms, undefined, { signal: stopping.signal, ref: false }).catch(() => {})
+
   async function sendAll(stem: string, interval: Interval): Promise<void> {
     if (taken.stem !== stem) taken = { stem, events: 0 }
     while (taken.events < interval.groups.length) {
@@ -53,7 +55,7 @@ export function createSender({ spool, receiver, log, wait = pause }: SenderOptio
       await receiver.send([...eventsOf({ ...interval, groups })])
       counts.sent += groups.length
       taken.events += groups.length
-      await wait(PAUSE, stopping.signal)
+      await pause(PAUSE)
     }
   }
 
@@ -80,7 +82,7 @@ export function createSender({ spool, receiver, log, wait = pause }: SenderOptio
           proceed = resolve
         })
       } catch (error) {
-        await wait(refused(error as Error), stopping.signal)
+        await pause(refused(error as Error))
       }
     }
   }
@@ -130,8 +132,4 @@ export function createSender({ spool, receiver, log, wait = pause }: SenderOptio
       await running
     },
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return delay(ms, undefined, { signal, ref: false }).catch(() => {})
 }

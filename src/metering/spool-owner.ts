@@ -6,6 +6,7 @@ import { join } from 'node:path'
 /** Says which process writes a folder of the spool, so that another one takes over what a dead one has left. */
 
 const FILE = 'owner.json'
+const RELEASED = 'released'
 /** Age after which the folder of a process elsewhere counts as left, in ms. Its owner touches it far more often. */
 const LEFT_AFTER = 600_000
 /** How long this process must have seen that nobody touches it, in ms: a clock may jump. */
@@ -15,13 +16,18 @@ interface Owner {
   /** Machine, its boot, and the container if it has pids of its own: where `pid` means something. */
   readonly place: string
   readonly pid: number
-  /** Start of the process in ticks since the boot: another process may have its pid by now. */
+  /** Start of the process in ticks since the boot: another process may have its pid by now. Or RELEASED. */
   readonly start: string
 }
 
 /** Writes that this process owns a folder. */
-export async function claim(folder: string): Promise<void> {
-  const owner: Owner = { place: placeOf(), pid: process.pid, start: startOf(process.pid) ?? '' }
+export const claim = (folder: string) => writeOwner(folder, startOf(process.pid) ?? '')
+
+/** Writes that nobody owns a folder any more, though this process may go on. */
+export const release = (folder: string) => writeOwner(folder, RELEASED)
+
+async function writeOwner(folder: string, start: string): Promise<void> {
+  const owner: Owner = { place: placeOf(), pid: process.pid, start }
   await writeFile(join(folder, FILE), JSON.stringify(owner))
 }
 
@@ -47,6 +53,7 @@ export function createWatch() {
     try {
       const file = join(folder, FILE)
       const owner = JSON.parse(await readFile(file, 'utf8')) as Owner
+      if (owner.start === RELEASED) return true
       if (owner.place === placeOf()) return startOf(owner.pid) !== owner.start
       return isUntouched(folder, (await stat(file)).mtimeMs, now, at)
     } catch {

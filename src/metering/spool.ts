@@ -11,7 +11,7 @@ import {
   readHeader,
   readInterval,
 } from './interval-file.js'
-import { claim, createWatch, touch } from './spool-owner.js'
+import { claim, createWatch, release, touch } from './spool-owner.js'
 import type { Group, Labels, UsageTable } from './usage-table.js'
 
 /**
@@ -419,8 +419,10 @@ export async function openSpool(options: SpoolOptions) {
         unsavedSince,
       }
     },
+    /** Ends. Another spool may take the folder over at once. */
     async close(): Promise<void> {
       await inTurn(dropJournal)
+      await release(folder).catch(() => {})
     },
   }
 }
