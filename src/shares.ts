@@ -133,7 +133,8 @@ export interface Turns<T> {
   next(): T | undefined
 }
 
-export function createTurns<T>(): Turns<T> {
+/** @param isOver returns true for an entry that has given up: its turn is skipped, and it does not pile up */
+export function createTurns<T>(isOver: (one: T) => boolean): Turns<T> {
   /** Entries by caller. The first caller is next. */
   const lanes = new Map<string, T[]>()
   return {
@@ -145,7 +146,10 @@ export function createTurns<T>(): Turns<T> {
     next() {
       for (const [caller, lane] of lanes) {
         lanes.delete(caller)
-        const one = lane.shift()
+        const first = lane.findIndex((one) => !isOver(one))
+        if (first < 0) continue
+        const one = lane[first]
+        lane.splice(0, first + 1)
         if (lane.length > 0) lanes.set(caller, lane)
         return one
       }

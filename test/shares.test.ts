@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createShares, give, quarter, take } from '../src/shares.js'
+import { createShares, createTurns, give, quarter, take } from '../src/shares.js'
 
 t.test(
   'one caller holds its share at most, all together the total, and returned places are free',
@@ -66,5 +66,30 @@ t.test(
         return true
       }),
     )
+  },
+)
+
+t.test(
+  'entries that have given up take no turn and no memory, however many a caller leaves behind',
+  async (t) => {
+    interface Entry {
+      over: boolean
+    }
+    let looks = 0
+    const turns = createTurns<Entry>(({ over }) => {
+      looks++
+      return over
+    })
+    const rounds = 200
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < 100; i++) turns.push('flood', { over: true })
+      const last: Entry = { over: false }
+      turns.push('flood', last)
+      const other: Entry = { over: false }
+      turns.push('other', other)
+      t.same(new Set([turns.next(), turns.next()]), new Set([last, other]))
+    }
+    t.equal(turns.next(), undefined)
+    t.equal(looks, rounds * 102, 'each is looked at once')
   },
 )

@@ -69,7 +69,7 @@ export function createAuthService(
   const sender = openHttp1(check.upstream, CONNECTIONS, timeout, lookup)
   const health = createSourceHealth(name, log, random, TEXTS)
   /** Calls that wait for a connection to spare. */
-  const turns = createTurns<AuthCall>()
+  const turns = createTurns<AuthCall>(({ over }) => over)
   let running = 0
 
   function ask(request: AuthRequest): AuthVerdict | Promise<AuthVerdict> {
@@ -82,8 +82,10 @@ export function createAuthService(
     }
     const same = underWay.get(key)
     if (same !== undefined) {
-      // A response with a cookie is for the client that caused it. Who waited asks for its own.
-      return same.then((answered) => counted(answered.own ? call(request) : answered))
+      // A response with a cookie is for the client that caused it, as is a wait in vain for a turn. Others ask again.
+      return same.then((answered) =>
+        counted(answered.own || answered.verdict.kind === 'busy' ? call(request) : answered),
+      )
     }
     const answer = call(request)
     if (!(answer instanceof Promise)) return counted(answer) as AuthVerdict
@@ -146,7 +148,7 @@ export function createAuthService(
     while (running < CONNECTIONS) {
       const next = turns.next()
       if (next === undefined) return
-      if (!next.over) put(next)
+      put(next)
     }
   }
 

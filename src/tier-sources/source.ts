@@ -70,7 +70,7 @@ export function createTierSource(options: TierSourceOptions): TierSource {
   const { pool = MOST_QUESTIONS, shares = createShares() } = options
   const share = shares.open('tier_lookups', MOST_QUESTIONS)
   /** Questions that wait until the source has a connection to spare. */
-  const turns = createTurns<Question>()
+  const turns = createTurns<Question>(({ asked }) => asked)
   let asking = 0
   const reach = createSourceHealth(name, log, options.random)
   const warn = throttledWarning(log, A_MINUTE)
@@ -192,7 +192,6 @@ export function createTierSource(options: TierSourceOptions): TierSource {
     while (asking < pool) {
       const next = turns.next()
       if (next === undefined) return
-      if (next.asked) continue
       // No question waits for a source that is down.
       if (!reach.up) next.giveUp('the source is down')
       else put(next)
