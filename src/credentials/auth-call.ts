@@ -116,8 +116,8 @@ export class AuthCall implements ResponseHandler {
       this.#resent = true
       this.#dispatch(true)
     } else if (this.#status > 0) this.#cutShort()
-    // Whatever a client sends must not count as a fault of the service.
-    else this.#fail(code === 'UPSTREAM_UNSENDABLE' ? 'unfit' : 'failed', code)
+    // Neither what a client sends nor a reload is a fault of the service, which on_failure: allow would let in.
+    else this.#fail(OWN_FAULTS.has(code) ? 'unfit' : 'failed', code)
   }
 
   #late = (): void => {
@@ -214,6 +214,9 @@ export class AuthCall implements ResponseHandler {
 
 /** Codes of a connection that was closed by the other side. */
 const CLOSED: ReadonlySet<string> = new Set(['UPSTREAM_CLOSED', 'UPSTREAM_RESET', 'ECONNRESET', 'EPIPE'])
+
+/** Codes of calls that were never made. */
+const OWN_FAULTS: ReadonlySet<string> = new Set(['UPSTREAM_UNSENDABLE', 'UPSTREAM_SHUT'])
 
 const NOTHING = Buffer.alloc(0)
 

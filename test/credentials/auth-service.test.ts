@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createTls } from 'node:https'
 import { type AddressInfo, createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { compileForward, type ForwardCheck } from '../../src/config/snapshot/forward.js'
@@ -227,6 +228,49 @@ t.test('a request that gets no turn in time is not let in by on_failure', async 
   t.equal(kinds('busy'), 36)
   for (const share of shares.all()) t.equal(share.held, 0)
 })
+
+t.test('a caller who waits in vain for its turn takes nothing from one that shares the call', async (t) => {
+  const waiting: ServerResponse[] = []
+  const answerAll = () => {
+    for (const res of waiting.splice(0)) res.end()
+  }
+  const { ask } = await open(t, (_, res) => void waiting.push(res), {
+    timeout: 1_000,
+    cache: { for: 10_000, denied_for: 0, by: ['path'] },
+  })
+  const first = Array.from({ length: 128 }, (_, i) => ask({ uri: `/${i}` }))
+  const late = ask({ uri: '/shared' })
+  const other = ask({ uri: '/shared', address: '192.0.2.99' })
+  await eventually('64 are at the service', () => waiting.length === 64)
+  await sleep(600)
+  answerAll()
+  t.match(await late, { kind: 'busy' })
+  const timer = setInterval(answerAll, 5)
+  t.match(await other, { kind: 'allowed' })
+  await Promise.all(first)
+  clearInterval(timer)
+})
+
+t.test(
+  'on_failure: allow lets nobody in whose call a reload or the end of the process prevents',
+  async (t) => {
+    const waiting: ServerResponse[] = []
+    const { ask, auth } = await open(t, (_, res) => void waiting.push(res), {
+      timeout: 20_000,
+      on_failure: 'allow',
+    })
+    const verdicts = Array.from({ length: 70 }, (_, i) => ask({ uri: `/${i}` }))
+    await eventually('the service is busy', () => waiting.length === 64)
+    auth.retain(
+      snapshotOf(
+        'tiers: [free]\nservices: { a: { upstreams: ["http://127.0.0.1:1"] } }\nroutes: [{ path: /*, service: a }]',
+      ),
+    )
+    for (const res of waiting) res.end()
+    const kinds = (await Promise.all(verdicts)).map(({ kind }) => kind)
+    t.same([...new Set(kinds)].sort(), ['allowed', 'busy'])
+  },
+)
 
 t.test('a service that is down is asked by one request at a time, and comes back', async (t) => {
   let handler: Handler = (_, res) => void res.writeHead(503).end('down')

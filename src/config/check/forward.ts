@@ -31,7 +31,8 @@ export function checkForward({ consumers, routes }: DraftConfig, error: Report, 
     checkSettings(auth.forward, path, error, warning)
     const asked = auth.any_of === undefined || named(auth.any_of).includes('forward')
     if (!asked || urls.length === 0 || auth.forward.url === undefined) continue
-    if (urls.includes(new URL(auth.forward.url).href)) {
+    const { href } = new URL(auth.forward.url)
+    if (urls.every((url) => url === href)) {
       const [other] = Object.keys(auth.forward).filter((key) => key !== 'url')
       if (other !== undefined) error([...path, other], 'is set in consumers, for the same url; remove it')
     } else {

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { pushHsts } from '../exchange/tls-info.js'
+import { pushAuthCookies } from '../transform/auth-fields.js'
 import { endBare, endConnection } from './client-error.js'
 import { endLingering, endWhole, hasUnreadBody } from './send-error.js'
 
@@ -51,6 +52,7 @@ function noteAnswer(x: Exchange, { status, fields, body, cause }: Answer) {
   if (!isBodiless(status)) headers.push('Content-Length', String(bytes.length))
   headers.push('X-Request-Id', x.requestId)
   pushHsts(headers, x.secured)
+  pushAuthCookies(headers, x)
   return { bytes, headers }
 }
 

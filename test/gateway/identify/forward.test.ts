@@ -1,10 +1,14 @@
+import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { createForwardAuth } from '../../../src/credentials/forward-auth.js'
+import { respond } from '../../../src/extension/respond.js'
 import { BANS, createBans } from '../../../src/fleet/bans.js'
 import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
 import { explainOver } from '../../support/gateway/explain.js'
 import { type Overrides, startGateway } from '../../support/gateway/gateway.js'
+import { instances } from '../../support/gateway/hooks.js'
 import { http2Client } from '../../support/http/http2-client.js'
 import { rawExchange } from '../../support/http/raw.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
@@ -483,6 +487,55 @@ t.test('a refusal after the service set a cookie carries it', async (t) => {
   })
   const response = await ask()
   t.same(response.headers.getSetCookie(), ['s=1'])
+})
+
+t.test("a hook's own response carries the cookie of the service", async (t) => {
+  const auth = await recordingUpstream(t, (_, res) => void res.setHeader('Set-Cookie', 's=1').end())
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free]
+extensions: [{ name: own, module: ./own.js }]
+services: { api: { upstreams: ["http://127.0.0.1:1"] } }
+routes: [{ path: /*, service: api, use: [own], auth: { forward: { url: "${auth.origin}/" } } }]`,
+    { extensions: instances({ own: { onRequest: () => respond(418) } }) },
+  )
+  const response = await fetch(gateway.origin)
+  t.equal(response.status, 418)
+  t.same(response.headers.getSetCookie(), ['s=1'])
+})
+
+t.test('a gateway that is its own auth service refuses, and serves on', async (t) => {
+  for (const more of ['', 'trusted_proxies: [127.0.0.1]']) {
+    let port = 0
+    const way = createServer((socket) => {
+      const on = connect(port, '127.0.0.1')
+      for (const end of [socket, on]) {
+        end.on('error', () => {})
+        t.teardown(() => end.destroy())
+      }
+      socket.pipe(on).pipe(socket)
+    })
+    way.listen(0, '127.0.0.1')
+    await once(way, 'listening')
+    t.teardown(() => way.close())
+    const gateway = await startGateway(
+      t,
+      `
+tiers: [free]
+${more}
+services: { api: { upstreams: ["http://127.0.0.1:1"] } }
+routes:
+  - { path: /free, respond: { status: 200 } }
+  - { path: /*, service: api, auth: { forward: { url: "http://127.0.0.1:${(way.address() as AddressInfo).port}/check", timeout: 300ms } } }`,
+    )
+    port = gateway.port
+    const statuses = await Promise.all(
+      Array.from({ length: 20 }, async (_, i) => (await fetch(`${gateway.origin}/${i}`)).status),
+    )
+    t.same(new Set(statuses), new Set([503]), more)
+    t.equal((await fetch(`${gateway.origin}/free`)).status, 200)
+  }
 })
 
 t.test('explain asks the service, and says what it answered', async (t) => {
