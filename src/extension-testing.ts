@@ -12,7 +12,7 @@ import type {
 
 /** Runs hooks of an extension without a gateway: `import { runHook } from 'tidegate/extension/testing'`. */
 
-/** Request of a test. Whatever is left out has a plain value: `GET /` of `198.51.100.7` by nobody. */
+/** Request of a test. The default is `GET /` from `198.51.100.7`, without a consumer. */
 export interface TestRequest extends Partial<Omit<ExtensionRequest, 'header'>> {
   readonly headers?: Readonly<Record<string, string>>
   /** For hooks that take the body: as they get it. */
@@ -46,8 +46,8 @@ export interface TestExtension {
 /**
  * Starts an extension, so that several hooks or requests can use one instance.
  *
- * @param options as in the configuration file. Errors are those of the gateway
- * @throws Error for options that the extension does not take, or hooks that are none
+ * @param options as in the configuration file
+ * @throws Error with the gateway's messages, if the options do not match their schema or `create` fails
  */
 export async function startExtension(
   // biome-ignore lint/suspicious/noExplicitAny: whatever options the extension takes, its schema checks them

@@ -105,7 +105,7 @@ export interface DenialChange {
   readonly detail?: string
 }
 
-/** How a hook gets the body. The gateway reads it once, whatever the number of hooks, and passes it on unchanged. */
+/** Settings of the body that a hook gets. The gateway reads the body once for all hooks, and passes it on unchanged. */
 export interface BodyOptions {
   /** Largest body, up to `1MB`. A larger one is answered with 413, or skips the hook with `on_error: skip`. */
   readonly max: string
@@ -156,7 +156,7 @@ export type HookName = (typeof HOOKS)[number]
 
 type Say = (message: string, fields?: object) => void
 
-/** The parts that `create` gets. */
+/** Argument of `create`. */
 export interface ExtensionContext<O> {
   /** Name in `extensions`. */
   readonly name: string
@@ -177,7 +177,7 @@ export interface Extension<O = never> {
 }
 
 /**
- * Defines an extension: `export default defineExtension({ … })`. Only types; the definition is returned as it is.
+ * Defines an extension: `export default defineExtension({ … })`. Returns the definition as it is, with types.
  *
  * @param definition `options`: JSON Schema of the options; `create` makes the hooks, once for each process and each change of options
  */

@@ -17,7 +17,7 @@ export interface LoadedModule {
 const PATIENCE_MS = 10_000
 
 const loaded = new Map<string, LoadedModule>()
-/** Reasons so far to ask Node for another URL than before: it remembers modules, and failures to load them, too. */
+/** Number in the URL of an import. Node.js caches modules, and failures to load them, by URL. */
 let renewals = 0
 
 /** Returns true if this Node.js can load TypeScript. */
@@ -73,7 +73,7 @@ export async function inTime<T>(promise: T | Promise<T>): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
-/** Returns the file of the module that an error comes from; undefined if it is none of an extension. */
+/** Returns the file of the extension that an error comes from; undefined if it comes from none. */
 export function moduleBehind(error: unknown): string | undefined {
   const stack = error instanceof Error ? String(error.stack) : ''
   return [...loaded.keys()].find((file) => stack.includes(file) || stack.includes(pathToFileURL(file).href))
@@ -115,8 +115,7 @@ const OURSELVES = new URL('./define.js', import.meta.url).href
 let resolves = false
 
 /**
- * Makes `tidegate/extension` mean this package in all modules: they may lie where no `node_modules` has it, and a second copy
- * would have another class `Reply`.
+ * Makes `tidegate/extension` mean this package in all modules: they may lie where no `node_modules` has it.
  */
 function resolveToOurselves(): void {
   if (resolves) return

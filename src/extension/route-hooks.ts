@@ -5,11 +5,11 @@ export interface BoundHook {
   /** Name in `extensions`. */
   readonly extension: string
   readonly hook: HookName
-  /** Function of the hook. Whatever it does or returns, only `gateway/extensions/runner.ts` calls it. */
+  /** Function of the hook. Only `gateway/extensions/runner.ts` calls it, because it may do and return anything. */
   readonly run: (...args: unknown[]) => unknown
   /** True if `tidegate explain` may run it. */
   readonly explain: boolean
-  /** Part of the body that it wants; `max` in bytes. */
+  /** Body that it gets; `max` in bytes. */
   readonly body: { readonly max: number; readonly as: 'json' | 'text' | 'bytes' } | undefined
   /** Longest time that it may take, in ms. */
   readonly timeout: number
@@ -17,5 +17,5 @@ export interface BoundHook {
   readonly onError: 'deny' | 'skip'
 }
 
-/** Hooks of a route by kind, in the order in which they run; a kind that nobody has is left out, never an empty list. */
+/** Hooks of a route by kind, in the order in which they run; a kind without hooks is left out. */
 export type RouteHooks = Readonly<Partial<Record<Exclude<HookName, 'identify'>, readonly BoundHook[]>>>

@@ -172,6 +172,8 @@ t.test('a module that cannot be loaded is loaded again once it is mended', async
   t.match(await messagesOf(file), [
     /extensions\[0\].module: options.map.<name>: the type "int" is not supported/,
   ])
+  writeFileSync(join(folder, 'one.mjs'), MODULE.replace('=== 13', '=== 30_000'))
+  t.match(await messagesOf(file), [/extensions\[0\].module: create failed: thirteen \(line 17\)/])
   writeFileSync(join(folder, 'one.mjs'), MODULE)
   const config = await openConfig({ file, env: {} })
   t.ok(config.current().routes[0]!.hooks)

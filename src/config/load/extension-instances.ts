@@ -60,7 +60,7 @@ export interface Extensions {
   prepare(config: Config): Promise<PreparedExtensions>
   /** Returns a warning for each module that has changed on disk since it was loaded, and logs it once. */
   newer(config: Config): Promise<string[]>
-  /** Makes all instances anew at the next `prepare`, from the present modules. */
+  /** Ends all instances and forgets the modules: the next `prepare` loads the present files. */
   renew(): void
   /** Hands over the log, which begins after the first configuration is loaded. */
   attach(log: ExtensionLog): void
@@ -110,6 +110,8 @@ export function createExtensions({
       return { settings, hooks: await createInstance(loadedModules.get(file)!.extension, context), end }
     } catch (error) {
       end.abort()
+      // What runs keeps its module. Otherwise a corrected file has to be loaded.
+      if (![...running.values()].some((one) => one.settings.module === settings.module)) forgetModules([file])
       const why = describeError(error, pathToFileURL(file).href)
       throw new Error(`create failed: ${why}; correct the module or its options`)
     } finally {
@@ -178,7 +180,7 @@ export function logTo(
 /**
  * Creates an instance, and returns its hooks.
  *
- * @throws Error if `create` throws, takes longer than 10 s or returns something else than hooks
+ * @throws Error if `create` throws, takes longer than 10 s or returns anything but hooks
  */
 export async function createInstance(
   extension: Extension<unknown>,

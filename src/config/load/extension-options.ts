@@ -7,7 +7,7 @@ import { suggest } from '../values/nearest-name.js'
 import { KINDS } from '../values/scalar-types.js'
 import { defaultOf, readValue } from './read.js'
 
-/** Facts about the modules of extensions that the reader of the configuration needs, by absolute path. Plain data. */
+/** Facts about modules of extensions, by absolute path: plain data for the reader of the configuration. */
 export type ModuleFacts = ReadonlyMap<string, ModuleFact>
 type ModuleFact = { readonly options: SchemaNode } | { readonly problem: string }
 
@@ -39,7 +39,7 @@ function schemaOf({ options = { type: 'object', properties: {} } }: Extension<un
 }
 
 /**
- * Reads options that did not come from a file, as the gateway reads those of its file.
+ * Reads options that are in no file, with the reader of the configuration.
  *
  * @throws Error with all that is wrong
  */
@@ -65,7 +65,7 @@ const WORDS: Readonly<Record<string, readonly string[]>> = {
 const FORMATS = ['duration', 'size', 'url'] as const
 
 /**
- * Turns the JSON Schema of a module into what our reader reads by.
+ * Converts a JSON Schema of a module into a schema of our reader.
  *
  * @throws Error that names a word which the reader does not know
  */

@@ -9,11 +9,11 @@ export const Extensions = list(
       module: filePath('Module with the extension: .js, .mjs, or .ts with Node.js 22.18 or later', {
         examples: ['./extensions/fraud.ts'],
       }),
-      'options?': rawOptions('Options of the extension. The module says which there are'),
-      timeout: duration('Timeout of one hook that waits', [1, 60_000], { default: '50ms' }),
+      'options?': rawOptions('Options of the extension, by the schema in its module'),
+      timeout: duration('Longest time that an asynchronous hook may take', [1, 60_000], { default: '50ms' }),
       on_error: choice(
         ['deny', 'skip'],
-        'When a hook throws, takes too long or returns something wrong. deny: answer 503; skip: go on as if it was not there. identify always denies',
+        'Effect of a hook that throws, takes too long or returns a wrong value. deny: the gateway answers 503; skip: it goes on without the hook. identify always denies',
         { default: 'deny' },
       ),
     },

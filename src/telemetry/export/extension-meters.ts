@@ -28,7 +28,7 @@ export interface ExtensionMeters {
 /** Log of an extension. */
 type ExtensionLog = { warn(message: string, fields: object): void }
 
-/** Reader that is asked, and asks nobody itself. */
+/** Reader that collects only when `collect` is called. */
 class AskedReader extends MetricReader {
   protected async onShutdown(): Promise<void> {}
   protected async onForceFlush(): Promise<void> {}
@@ -49,19 +49,16 @@ export function createExtensionMeters(): ExtensionMeters {
     collect: () => reader.collect(),
     async read() {
       const { resourceMetrics } = await reader.collect()
-      const readings = new Map<string, ProcessReading>()
-      for (const { scope, metrics } of resourceMetrics.scopeMetrics) {
-        for (const metric of metrics) {
-          const reading = readingOf(scope.name, metric)
-          if (!readings.has(reading.name)) readings.set(reading.name, reading)
-        }
-      }
-      return [...readings.values()]
+      const readings = resourceMetrics.scopeMetrics.flatMap(({ scope, metrics }) =>
+        metrics.map((metric) => readingOf(scope.name, metric)),
+      )
+      // Two instruments may have one name in Prometheus.
+      return [...new Map(readings.map((reading) => [reading.name, reading])).values()]
     },
   }
 }
 
-/** Returns a meter whose further instruments record nothing. */
+/** Returns a meter that bounds the number of instruments: further ones record nothing. */
 function bounded(meter: Meter, log: ExtensionLog): Meter {
   const names = new Set<string>()
   const nothing = createNoopMeter()
@@ -86,28 +83,31 @@ function readingOf(extension: string, metric: MetricData): ProcessReading {
   const { name, description } = metric.descriptor
   const plain = `extension_${extension}_${name}`.replace(/[^A-Za-z0-9_]/g, '_')
   const help = description.replace(/\s+/g, ' ') || `${name} of the extension ${extension}`
-  if (metric.dataPointType === DataPointType.HISTOGRAM) {
-    const values = metric.dataPoints.flatMap(({ attributes, value }) =>
-      bucketsOf(plain, labelsOf(attributes), value),
-    )
-    return { name: plain, help, type: 'histogram', values }
-  }
   const counts = metric.dataPointType === DataPointType.SUM && metric.isMonotonic
-  const values = metric.dataPoints.flatMap(({ attributes, value }): ProcessValue[] =>
-    typeof value === 'number' ? [{ labels: labelsOf(attributes), value }] : [],
-  )
-  return { name: counts ? `${plain}_total` : plain, help, type: counts ? 'counter' : 'gauge', values }
+  const number = counts ? 'counter' : 'gauge'
+  return {
+    name: counts ? `${plain}_total` : plain,
+    help,
+    type: metric.dataPointType === DataPointType.HISTOGRAM ? 'histogram' : number,
+    values: metric.dataPoints.flatMap(({ attributes, value }) =>
+      samplesOf(plain, labelsOf(attributes), value as number | Histogram),
+    ),
+  }
 }
 
-function bucketsOf(name: string, labels: ProcessValue['labels'], value: Histogram): ProcessValue[] {
+function samplesOf(
+  name: string,
+  labels: ProcessValue['labels'],
+  value: number | Histogram,
+): readonly ProcessValue[] {
+  if (typeof value === 'number') return [{ labels, value }]
   const { boundaries, counts } = value.buckets
   let sum = 0
-  const buckets = counts.map((count, i): ProcessValue => {
-    sum += count
-    return { metricName: `${name}_bucket`, labels: { ...labels, le: boundaries[i] ?? '+Inf' }, value: sum }
-  })
   return [
-    ...buckets,
+    ...counts.map((count, i): ProcessValue => {
+      sum += count
+      return { metricName: `${name}_bucket`, labels: { ...labels, le: boundaries[i] ?? '+Inf' }, value: sum }
+    }),
     { metricName: `${name}_sum`, labels, value: value.sum ?? 0 },
     { metricName: `${name}_count`, labels, value: value.count },
   ]
