@@ -6,6 +6,7 @@ import { PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
 import { makeDenial } from '../gateway/quota/denial.js'
 import { pushQuotaHeaders } from '../gateway/quota/headers.js'
 import { compileAddressSet } from '../net/addresses.js'
+import { createBlock, readBlock } from '../net/parse-cidr.js'
 import { type Asked, type Taken, unknownNames } from './limiter-settings.js'
 
 /** The limiter in front of handlers: a middleware for Express 5 and node:http, and a Fastify plugin. */
@@ -18,10 +19,10 @@ type For<T, Q, S> = T | ((req: Q, res: S) => MaybePromise<T>)
 export interface LimitOptions<Q, S> {
   /** Tier of the caller. Required if the limiter has several. */
   readonly tier?: For<string, Q, S> | undefined
-  /** Id of the consumer; undefined counts the client by its address. Default: by its address. */
-  readonly keyGenerator?: ((req: Q, res: S) => MaybePromise<string | undefined>) | undefined
+  /** Id of the consumer; undefined or null counts the client by its address. Default: by its address. */
+  readonly keyGenerator?: ((req: Q, res: S) => MaybePromise<string | number | null | undefined>) | undefined
   /** Address of the client. Default: `req.ip`, which follows the framework's trust in proxies, or the socket's. */
-  readonly address?: ((req: Q) => string) | undefined
+  readonly address?: ((req: Q) => MaybePromise<string>) | undefined
   readonly tenant?: For<string | undefined, Q, S> | undefined
   /** Name of the route, for limits by route. */
   readonly route?: For<string | undefined, Q, S> | undefined
@@ -47,8 +48,8 @@ export interface LimitOptions<Q, S> {
   readonly skipFailedRequests?: boolean | undefined
   /** True: a response that was successful is given back. */
   readonly skipSuccessfulRequests?: boolean | undefined
-  /** Default: a status below 400. */
-  readonly requestWasSuccessful?: ((req: Q, res: S) => boolean) | undefined
+  /** Default: a status below 400. If it throws, nothing is given back. */
+  readonly requestWasSuccessful?: ((req: Q, res: S) => MaybePromise<boolean>) | undefined
 }
 
 export interface Exempt {
@@ -58,7 +59,7 @@ export interface Exempt {
 
 export interface MiddlewareOptions<Q, S> extends LimitOptions<Q, S> {
   /** Answers a denied request. Headers are set already. */
-  readonly handler?: ((req: Q, res: S, next: Next, taken: Taken) => void) | undefined
+  readonly handler?: ((req: Q, res: S, next: Next, taken: Taken) => unknown) | undefined
 }
 
 export type Next = (error?: unknown) => void
@@ -107,7 +108,10 @@ interface Verdict {
 function createGate<Q extends AnyRequest, S>(deciding: Deciding, options: LimitOptions<Q, S>) {
   const { service, tiers } = deciding
   const { exempt = {}, message, statusCode, standardHeaders = true, legacyHeaders = true } = options
-  const consumers = new Set(exempt.consumers)
+  const consumers = new Set(checked('exempt', exempt, ['consumers', 'addresses']).consumers)
+  for (const text of exempt.addresses ?? [])
+    if (readBlock(text, createBlock()) === 'malformed')
+      throw new Error(`exempt: ${JSON.stringify(text)} is no address or block; write 192.0.2.0/24`)
   const isExempt = compileAddressSet(exempt.addresses ?? [])
   const { tier = tiers.length === 1 ? tiers[0]! : undefined } = options
   if (tier === undefined) throw new Error(`give a tier; the tiers are ${tiers.join(', ')}`)
@@ -116,8 +120,9 @@ function createGate<Q extends AnyRequest, S>(deciding: Deciding, options: LimitO
     const find = <T>(value: For<T, Q, S>) =>
       typeof value === 'function' ? (value as (req: Q, res: S) => MaybePromise<T>)(req, res) : value
     if ((await options.skip?.(req, res)) === true) return undefined
-    const ip = options.address?.(req) ?? req.ip ?? req.socket.remoteAddress ?? ''
-    const consumer = await options.keyGenerator?.(req, res)
+    const ip = (await options.address?.(req)) ?? req.ip ?? req.socket.remoteAddress ?? ''
+    const key = (await options.keyGenerator?.(req, res)) ?? undefined
+    const consumer = key === undefined ? undefined : String(key)
     if (isExempt(ip) || (consumer !== undefined && consumers.has(consumer))) return undefined
     const name = await find(tier)
     const [taken, policy] = await deciding.take(name, consumer ?? ip, {
@@ -178,18 +183,20 @@ function settleAtEnd<Q, S>(
   const { requestWasSuccessful = () => raw.statusCode < 400 } = options
   const renewing =
     leaseMs === undefined ? undefined : setInterval(() => void taken.renew(), leaseMs / 2).unref()
-  const end = (): void => {
+  const end = async (): Promise<void> => {
     clearInterval(renewing)
     let back = false
     try {
-      if (failed || good) back = raw.writableFinished && requestWasSuccessful(req, res) ? good : failed
-    } finally {
-      void taken.done(back ? -taken.cost : 0)
+      if (failed || good)
+        back = raw.writableFinished && (await requestWasSuccessful(req, res)) ? good : failed
+    } catch (error) {
+      process.emitWarning(error as Error)
     }
+    await taken.done(back ? -taken.cost : 0)
   }
   // The client may have left while the store was asked.
-  if (raw.closed) end()
-  else raw.once('close', end)
+  if (raw.closed) void end()
+  else raw.once('close', () => void end())
 }
 
 /** Values under `req.rateLimit`, where users of express-rate-limit look for them. */
@@ -211,24 +218,28 @@ export function createMiddleware<Q extends IncomingMessage, S extends ServerResp
   const { handler, ...others } = checked('middleware', options, [...OPTIONS, 'handler'])
   const decide = createGate<Q, S>(deciding, others)
 
+  /** Decides, and answers a denied request. Returns true for one that may go on. */
+  async function passes(req: Q, res: S, next: Next): Promise<boolean> {
+    const verdict = await decide(req, res)
+    if (verdict === undefined) return true
+    const { taken, headers, denied } = verdict
+    // Before what may throw: the application may have answered meanwhile.
+    if (denied === undefined) settleAtEnd(options, verdict, res, req, res)
+    Object.assign(req, { rateLimit: readingOf(taken) })
+    for (let i = 0; i < headers.length; i += 2) res.setHeader(headers[i]!, headers[i + 1]!)
+    if (denied === undefined) return true
+    if (handler !== undefined) await handler(req, res, next, taken)
+    else {
+      res.statusCode = denied.status
+      res.setHeader('Content-Type', denied.type)
+      res.end(denied.body)
+    }
+    return false
+  }
+
   return function limit(req: Q, res: S, next: Next): void {
-    decide(req, res).then((verdict) => {
-      if (verdict === undefined) {
-        next()
-        return
-      }
-      const { taken, headers, denied } = verdict
-      Object.assign(req, { rateLimit: readingOf(taken) })
-      for (let i = 0; i < headers.length; i += 2) res.setHeader(headers[i]!, headers[i + 1]!)
-      if (denied === undefined) {
-        settleAtEnd(options, verdict, res, req, res)
-        next()
-      } else if (handler !== undefined) handler(req, res, next, taken)
-      else {
-        res.statusCode = denied.status
-        res.setHeader('Content-Type', denied.type)
-        res.end(denied.body)
-      }
+    passes(req, res, next).then((goOn) => {
+      if (goOn) next()
     }, next)
   }
 }

@@ -128,6 +128,41 @@ t.test('node:http: tier, key, cost, skip, exempt; an error of theirs reaches nex
   t.match(await ask('/', { 'x-tier': 'gold' }), { status: 500, text: /no tier "gold"/ })
 })
 
+t.test('functions may be async, and what they throw reaches next', async (t) => {
+  const limiter = limiterOf(t, { limits: { free: '2/min' } })
+  t.throws(() => limiter.middleware({ exempt: { adresses: [] } } as never), {
+    message: /did you mean "addresses"/,
+  })
+  t.throws(() => limiter.middleware({ exempt: { addresses: ['10.0.0.0/99'] } }), {
+    message: 'exempt: "10.0.0.0/99" is no address or block; write 192.0.2.0/24',
+  })
+  const limit = limiter.middleware({
+    address: async ({ headers }) => String(headers['x-address'] ?? '192.0.2.1'),
+    keyGenerator: async ({ headers }) => (headers['x-user'] === undefined ? null : Number(headers['x-user'])),
+    exempt: { consumers: ['42'], addresses: ['198.51.100.0/24'] },
+    handler: async () => {
+      throw new Error('no handler')
+    },
+  })
+  let early = false
+  const ask = await serve(
+    t,
+    createServer((req, res) => {
+      limit(req, res, (error) => {
+        res.end(error === undefined ? 'ok' : (error as Error).message)
+      })
+      if (early) res.end('early')
+    }),
+  )
+  for (let i = 0; i < 3; i++) t.match(await ask('/', { 'x-user': '42' }), OK)
+  for (let i = 0; i < 3; i++) t.match(await ask('/', { 'x-address': '198.51.100.1' }), OK)
+  // Null counts by address, an IPv6 one by its /64.
+  for (const [i, text] of ['ok', 'ok', 'no handler'].entries())
+    t.match(await ask('/', { 'x-address': `2001:db8::${i}` }), { text })
+  early = true
+  t.match(await ask('/', { 'x-address': '192.0.2.9' }), { text: 'early' }, 'the process goes on')
+})
+
 t.test('message, status and handler of a denial are yours', async (t) => {
   const limiter = limiterOf(t, { limits: { free: '1/min' } })
   for (const [message, type, text] of [
@@ -170,6 +205,8 @@ t.test('failed or successful responses are given back, and slots when the respon
     [{ skipFailedRequests: true }, 1, 1],
     [{ skipSuccessfulRequests: true }, 0, 1],
     [{ skipFailedRequests: true, requestWasSuccessful: () => true }, 1, 2],
+    [{ skipFailedRequests: true, requestWasSuccessful: async () => false }, 0, 0],
+    [{ skipFailedRequests: true, requestWasSuccessful: () => Promise.reject(new Error('a fault')) }, 1, 2],
   ] as const) {
     await limiter.reset('127.0.0.1', { byAddress: true })
     const limit = limiter.middleware({ tier: 'free', ...options })
