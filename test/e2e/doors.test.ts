@@ -1,12 +1,14 @@
 // Tests src/config/snapshot/doors.ts src/gateway/listen/{doors,redirect}.ts src/gateway/exchange/tls-info.ts
 import { once } from 'node:events'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
-import { type Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { type Agent, createServer, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
+import { loadConfig } from '../../src/config/load/load.js'
+import { openDoors } from '../../src/gateway/listen/doors.js'
 import { startGateway } from '../../src/main.js'
 import { createAuthority } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
@@ -124,6 +126,20 @@ t.test('each address of a list has its own TLS, and all serve the same', async (
   })
 })
 
+t.test('all addresses accept connections with the options of the first', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const yaml = configOf(upstream, '\n  - { address: "127.0.0.1:0" }\n  - { address: "127.0.0.1:0" }')
+  const loaded = loadConfig(yaml, { file: 'tidegate.yaml', env: {} })
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.errors))
+  const { entrance } = await openDoors(loaded.config, 'tidegate.yaml', {
+    log: { info() {}, warn() {}, error() {} },
+    onReload() {},
+  })
+  const http = createServer({ highWaterMark: 65_536 })
+  for (const key of ['allowHalfOpen', 'noDelay', 'highWaterMark'])
+    t.equal(Reflect.get(entrance.further[0]!.server, key), Reflect.get(http, key), key)
+})
+
 t.test('a redirect keeps method, host and target, whatever the client sends', async (t) => {
   const upstream = await recordingUpstream(t)
   const listen = '\n  - { address: "127.0.0.1:0" }\n  - { address: "127.0.0.1:0", redirect: "https:8443" }'
@@ -155,6 +171,11 @@ t.test('a redirect keeps method, host and target, whatever the client sends', as
     t.equal(await located(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`), 400, `Host: ${host}`)
   }
   t.equal(await located('GET / HTTP/1.1\r\n\r\n'), 400, 'no Host')
+  t.equal(await located('GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n'), 400, 'two of them')
+  const waits = await openRaw(port)
+  waits.write(rawRequest('POST /a', 'Content-Length: 1', 'Expect: 100-continue'))
+  await waits.closed()
+  t.match(waits.received(), /^HTTP\/1\.1 308 /, 'no body is asked for in plain text')
   t.equal(await located('OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n'), 400)
   t.same(
     (await sent('nonsense\r\n\r\n')).map(({ status }) => status),

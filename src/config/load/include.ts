@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { basename, dirname, join, normalize } from 'node:path'
 import { type Alias, isCollection, isMap, isScalar, isSeq, type Node, type Pair } from 'yaml'
@@ -24,12 +24,24 @@ const TOO_LARGE = 'with this file, the configuration is larger than 1 MiB; remov
 /** Returns the files of a folder that a pattern names, in the order of their names. `*` does not match hidden files. */
 function matching(pattern: string, names: readonly string[]): string[] {
   const name = basename(pattern)
-  const parts = name.split(/\*+/).map((part) => part.replace(/[^\w-]/g, '\\$&'))
-  const matches = new RegExp(`^${parts.join('.*')}$`)
   return names
-    .filter((one) => matches.test(one) && (one.startsWith('.') ? name.startsWith('.') : true))
+    .filter((one) => matches(name, one) && (one.startsWith('.') ? name.startsWith('.') : true))
     .sort()
     .map((one) => join(dirname(pattern), one))
+}
+
+/** Returns whether a name has the form of a pattern. Takes linear time, which a RegExp with several `.*` does not. */
+function matches(pattern: string, name: string): boolean {
+  const [first = '', ...parts] = pattern.split('*')
+  const last = parts.pop()
+  if (last === undefined) return name === pattern
+  let at = first.length
+  for (const part of parts) {
+    const found = name.indexOf(part, at)
+    if (found < 0) return false
+    at = found + part.length
+  }
+  return name.startsWith(first) && name.endsWith(last) && name.length - last.length >= at
 }
 
 const isPattern = (path: string) => basename(path).includes('*')
@@ -61,6 +73,9 @@ export function readIncluded(
         shown = file
         const text = readWholeFile(file, left)
         left -= text.length
+        // A pipe or a device has no size.
+        if (text === '' && !statSync(file).isFile()) fail(i, `${file} is not a file; name one`)
+        if (text.includes('\ufffd')) fail(i, `${file} is not UTF-8 text; save it as UTF-8`)
         files.set(file, text)
       }
     } catch (error) {

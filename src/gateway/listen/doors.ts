@@ -24,6 +24,9 @@ export interface Doors {
   close(): void
 }
 
+/** Options of the HTTP server that accepts on the first address: the connections of all are the same. */
+const ACCEPTING = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 }
+
 /**
  * Opens TLS of all addresses in `listen`.
  *
@@ -60,7 +63,11 @@ export async function openDoors(
     unix: 'path' in at,
   })
   const [first, ...others] = doors
-  const further = others.map((door) => ({ ...opened(door), redirect: door.redirect, server: createServer() }))
+  const further = others.map((door) => ({
+    ...opened(door),
+    redirect: door.redirect,
+    server: createServer(ACCEPTING),
+  }))
   const urlOf = (server: Server, { tls }: Door) => addressOf({ server }, tls === undefined ? 'http' : 'https')
   return {
     entrance: { ...opened(first!), further },

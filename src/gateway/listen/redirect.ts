@@ -11,10 +11,12 @@ import { endGently } from '../respond/client-error.js'
  * @param port port of the https address
  */
 export function redirectTo(port: number, settings: Config['server']): (socket: Socket) => void {
-  const server = createServer(
-    { maxHeaderSize: settings.max_header_size, requireHostHeader: false },
-    (req, res) => redirect(req, res, port === 443 ? '' : `:${port}`),
-  )
+  const server = createServer({ maxHeaderSize: settings.max_header_size, requireHostHeader: false })
+  const accept = (req: IncomingMessage, res: ServerResponse) =>
+    redirect(req, res, port === 443 ? '' : `:${port}`)
+  server.on('request', accept)
+  // Node would send 100 Continue, and the client its body in plain text.
+  server.on('checkContinue', accept)
   return (socket) => {
     // A server that listens nowhere does not watch its timeouts.
     const patience = setTimeout(() => socket.destroy(), settings.header_timeout)
@@ -29,7 +31,9 @@ const ABSOLUTE = /^http:\/\/([^/?#]*)(.*)$/i
 
 function redirect(req: IncomingMessage, res: ServerResponse, port: string): void {
   const [, authority, rest] = ABSOLUTE.exec(req.url!) ?? []
-  const host = HOST.exec(authority ?? req.headers.host ?? '')?.[1]
+  const { host: hosts = [] } = req.headersDistinct
+  // Several are malformed (RFC 9112 §3.2), even if the target names the host.
+  const host = hosts.length > 1 ? undefined : HOST.exec(authority ?? hosts[0] ?? '')?.[1]
   const target = authority === undefined ? req.url! : rest!.startsWith('/') ? rest! : `/${rest}`
   endGently(req.socket)
   res.setHeader('Connection', 'close')

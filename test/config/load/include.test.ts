@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process'
 import { mkdir, readFile, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { loadInThread } from '../../../src/config/load/in-thread.js'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
@@ -133,6 +135,36 @@ t.test('what cannot be included is an error', async (t) => {
     errorsOf('"*.yml"', { 'a.yml': `a: [${'1,'.repeat(60_000)}]`, 'b.yml': `a: [${'1,'.repeat(60_000)}]` }),
     [/^b\.yml:1:1: with this file, the configuration holds more than 100,000 values/],
   )
+})
+
+t.test('pipes and texts that are not UTF-8 are errors; a pattern takes linear time', async (t) => {
+  const dir = t.testdir({ 'latin.yaml': '' })
+  await writeFile(join(dir, 'latin.yaml'), Buffer.from([0x23, 0xe9]))
+  await promisify(execFile)('mkfifo', [join(dir, 'pipe.yaml')])
+  const file = join(dir, 'tidegate.yaml')
+  const loaded = loadConfig(MAIN.replace('teams/*.yaml', 'latin.yaml, pipe.yaml'), { file, env: {} })
+  const errors = loaded.ok ? [] : loaded.errors.map(({ message }) => message.replaceAll(`${dir}/`, ''))
+  t.same(errors, [
+    'include[0]: latin.yaml is not UTF-8 text; save it as UTF-8',
+    'include[1]: pipe.yaml is not a file; name one',
+  ])
+  const name = 'a'.repeat(200)
+  for (const [pattern, files] of Object.entries({
+    [`${'*a'.repeat(10)}b*`]: [],
+    'a*aa': [name],
+    '*x*.y*.yaml': ['x.y.yaml', 'x\n.y.z.yaml'],
+    'ab*ba': ['abba'],
+  }))
+    t.same(
+      load(t, {
+        'tidegate.yaml': MAIN.replace('teams/*.yaml', `"in/main.yaml", "in/${pattern}"`),
+        in: Object.fromEntries(
+          ['main.yaml', name, 'x.y.yaml', 'x\n.y.z.yaml', 'abba', 'aba'].map((one) => [one, '']),
+        ),
+      }).files.slice(1),
+      files.map((one) => `in/${one}`).sort(),
+      pattern,
+    )
 })
 
 t.test('a relative path is relative to the file that holds it; an anchor belongs to its file', async (t) => {
