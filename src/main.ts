@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { parse } from 'yaml'
 import { QUESTIONS } from './admin/server.js'
 import { createExtensions, type Extensions } from './config/load/extension-instances.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/load/reload.js'
@@ -92,7 +93,7 @@ export interface RunningGateway {
   readonly address: string
   /** All addresses of `listen`: first those that serve requests, as `address`, then those that redirect. */
   readonly addresses: readonly string[]
-  /** Address of the admin API. Empty in a worker. */
+  /** Address of the admin API. Empty in a worker, and in an application whose file does not set `admin`. */
   readonly adminAddress: string
   readonly config: ConfigSource
   /** Answers a question of the admin API: one of QUESTIONS, by its name. */
@@ -283,8 +284,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const answer = createAnswers(QUESTIONS, { ...parts, status })
   const ask = (async ({ name }, body) => answer(name, body)) as Ask
   joinFleet(store, ask, log)
+  // An application may hold several gateways: they would all have the same default.
+  const hasAdmin = mount === undefined || Object.hasOwn(parse(config.source().text), 'admin')
   const admin =
-    member === undefined
+    member === undefined && hasAdmin
       ? openAdmin({
           config,
           store: () => store,

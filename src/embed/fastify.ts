@@ -216,7 +216,10 @@ function callerBy(identify: TidegateOptions['identify']) {
   const named =
     identify === true ? (request: FastifyRequest) => request as Partial<ApplicationCaller> : identify
   return (request: FastifyRequest): ApplicationCaller | undefined => {
-    const { consumer, tier, tenant, scopes } = named(request) ?? {}
+    const answer = named(request) ?? {}
+    if ('then' in answer)
+      throw new TypeError('tidegate: identify is async; ask in a hook, and return the result here')
+    const { consumer, tier, tenant, scopes } = answer
     if (consumer === undefined || consumer === null) return undefined
     for (const [name, value] of Object.entries({
       consumer,

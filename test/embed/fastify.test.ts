@@ -268,6 +268,15 @@ t.test('large and slow bodies stream through, and Expect: 100-continue is answer
   t.match(raw.responses(), [{ status: 200 }])
 })
 
+t.test('an async identify is an error, not a client without a name', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const { origin } = await startApp(t, config(upstream.origin), {
+    identify: (async () => ({ consumer: 'ann' })) as never,
+  })
+  t.match(await ask(`${origin}/api/a`), { status: 500, text: /identify is async/ })
+  t.equal(upstream.received.length, 0)
+})
+
 t.test('a hook that has read the body is named', async (t) => {
   const upstream = await recordingUpstream(t)
   const { origin } = await startApp(t, config(upstream.origin), {
@@ -399,6 +408,21 @@ t.test('other upgrades are the requests that they are; two gateways share an app
   socket.send('hello')
   t.equal(String((await once(socket, 'message'))[0]), 'hello')
   socket.close()
+})
+
+t.test('the admin server opens only if the file sets it', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const folder = t.testdir({ 'a.yaml': `log: { access: off, level: silent }\n${config(upstream.origin)}` })
+  for (const app of [Fastify(), Fastify()]) {
+    const addresses: string[] = []
+    t.teardown(() => app.close())
+    await app.register(tidegate, {
+      config: `${folder}/a.yaml`,
+      opened: ({ adminAddress }) => void addresses.push(adminAddress),
+    })
+    t.match(await app.inject('/api/a'), { statusCode: 200 })
+    t.same(addresses, [''])
+  }
 })
 
 t.test('closing the application lets requests finish, then closes all that was opened', async (t) => {
