@@ -30,7 +30,7 @@ local known = redis.call('ZMSCORE', KEYS[4], '#sequence', '#since', '#tick')
 local sequence = tonumber(known[1] or 0)
 local tick = tonumber(known[3] or 0)
 local leaves = ARGV[2] == '0'
-local due = not leaves and (tick > now or now - tick >= 600)
+local due = not leaves and (tick > now or now - tick >= 500)
 local dead = leaves and { ARGV[1] } or {}
 if due then
   for _, range in ipairs({ { '-inf', now }, { '(' .. now + 60000, '+inf' } }) do

@@ -9,7 +9,7 @@ import { askStore } from './store-timeout.js'
  * Tells what the other gateways announce: names of maps that they are about to change. It also says that this one lives
  * and what it is doing.
  *
- * It says so every 2.3 s. The first gateway that does in any 0.6 s runs a script, which lets the server send a tick to
+ * It says so every 2.3 s. The first gateway that does in any half second runs a script, which lets the server send a tick to
  * all: how many gateways live, and how far the announcements are. The others then need only say that they live. A
  * gateway that hears no tick in time reads all that itself.
  */
@@ -93,10 +93,11 @@ const CHANGES = HEARTBEAT_KEYS.changes
 
 /**
  * How old a gateway's knowledge of the announcements may be before it reads them, in ms, evenly spread. A change whose
- * message got lost is in force a little later. Ticks come more often than that.
+ * message got lost is in force a little later. Ticks come more often than that. Where all gateways stop hearing them at
+ * once, they must not all read at once.
  */
-const READ_MIN = 720
-const READ_SPREAD = 80
+const READ_MIN = 560
+const READ_SPREAD = 240
 /** Interval between heartbeats that say that the gateway lives, in ms, evenly spread. */
 const BEAT_MIN = 2200
 const BEAT_SPREAD = 200
@@ -109,7 +110,7 @@ const TICK_LATE = 500
 /** Ticks that say little more than is known are ignored, in ms. This bounds what a flood of them can do. */
 const TICK_NEWER = 100
 /** Interval between ticks, in ms, as `lua/heartbeat.lua` has it. */
-const TICK_EVERY = 600
+const TICK_EVERY = 500
 /** How long the server's clock is computed from one answer, in ms, and how wrong that may be in the end. */
 const CLOCK_FOR = 15_000
 const CLOCK_ERROR = 10
