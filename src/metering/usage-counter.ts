@@ -120,7 +120,8 @@ export function createUsageCounter(settings: NonNullable<Config['metering']>, fr
     record(r) {
       const { route, decision } = r
       if (route === undefined || r.consumer === undefined || r.tier < 0) return
-      const denied = decision?.allowed === false
+      // Without the store nobody decided: a refusal is not the limit's.
+      const denied = decision?.allowed === false && decision.decidedBy !== 'closed'
       if (r.upstream === undefined && !denied) return
       const index = groupOf(r)
       const counts = table.countsOf(index)

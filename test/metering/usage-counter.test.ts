@@ -66,6 +66,8 @@ t.test('what was decided without the store, and what was refunded, is counted ap
 t.test('a request that neither reached an upstream nor was denied by a limit is not counted', async (t) => {
   const { record, groups } = open()
   record({ upstream: undefined, status: 503 })
+  const closed = exampleDecision({ allowed: false, decidedBy: 'closed' })
+  record({ upstream: undefined, status: 503, decision: closed })
   record({ route: undefined })
   record({ consumer: undefined })
   record({ tier: -1 })
