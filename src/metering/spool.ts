@@ -99,6 +99,8 @@ export async function openSpool(options: SpoolOptions) {
   /** Stem of the present interval; undefined until something was counted. */
   let present: string | undefined
   let unsavedSince: number | undefined
+  /** Why usage of ended processes could not be taken over; empty if it could. */
+  let notAdopted = ''
   let last: Promise<unknown> = Promise.resolve()
 
   /** Runs what changes files one after the other. */
@@ -318,7 +320,15 @@ export async function openSpool(options: SpoolOptions) {
       for (const name of await readdir(folder)) {
         if (name.startsWith('adopted-')) await absorb(join(folder, name))
       }
-    }).catch(failed)
+      notAdopted = ''
+    }).catch((error: Error) => {
+      if (error.message !== notAdopted)
+        log.warn(
+          { path, error: error.message },
+          'usage that an ended process has left cannot be taken over; check the folder',
+        )
+      notAdopted = error.message
+    })
   }
 
   /**

@@ -51,7 +51,7 @@ t.test('usage arrives exactly after SIGTERM, and short of a second at most after
   t.ok(counted > 0.5 * clients.served())
 })
 
-t.test('with workers each has a spool, and SIGTERM loses nothing', async (t) => {
+t.test('with workers each has a spool, and neither SIGUSR2 nor SIGTERM loses anything', async (t) => {
   const backend = await startBackend(t)
   const receiver = await startReceiver(t)
   const spool = scratchFolder(t, 'usage-')
@@ -61,6 +61,16 @@ t.test('with workers each has a spool, and SIGTERM loses nothing', async (t) => 
   ])
   const clients = startLoad(() => gateway)
   await eventually('some were served', () => clients.served() > 300)
+  const pids = async () => {
+    const answer = await fetch(`${gateway.admin}/config`)
+    return ((await answer.json()) as { workers: { pid: number }[] }).workers.map(({ pid }) => pid)
+  }
+  const old = await pids()
+  gateway.child.kill('SIGUSR2')
+  await eventually('the workers are new', async () => {
+    const present = await pids()
+    return present.length === 2 && !present.some((pid) => old.includes(pid))
+  })
   await clients.stop()
   const { code, stdout } = await tidegate(['meter', '--json', '--admin', gateway.admin.slice(7)])
   t.equal(code, 0)

@@ -230,11 +230,16 @@ t.test('parts of a merge that was interrupted count once, though the disk is ful
   await dead.save(tableWith({ a: 5 }, hour + 10 * MINUTE))
   const journal = await journalIn(dead.folder)
   await leave(dead)
-  const next = await open(path, { now })
+  const warnings: string[] = []
+  const log = { ...quiet, warn: (_: object, message: string) => warnings.push(message) }
+  const next = await open(path, { now, log })
   // A folder of the name of the file that it has to write.
   const blocker = join(next.folder, journal.slice(dead.folder.length + 1).replace(/journal$/, 'new'))
   await mkdir(blocker)
   await next.adopt()
+  await next.adopt()
+  t.match(warnings, [/^usage that an ended process has left cannot be taken over/])
+  t.match(next.read(), { unsavedSince: undefined })
   t.strictSame((await takeAll(next)).used, { a: 2 })
   await rm(blocker, { recursive: true })
   await next.adopt()
