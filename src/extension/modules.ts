@@ -7,7 +7,6 @@ import type { Extension } from './define.js'
 /** Loads the modules of extensions, each once a process: an ES module cannot be unloaded. */
 
 export interface LoadedModule {
-  readonly file: string
   readonly extension: Extension<unknown>
   /** Hash of the file when it was loaded. */
   readonly hash: string
@@ -51,7 +50,7 @@ export async function loadModule(file: string): Promise<LoadedModule> {
     if (typeof extension?.create !== 'function') {
       throw new Error('it exports no extension; write export default defineExtension({ … })')
     }
-    const module = { file, extension, hash }
+    const module = { extension, hash }
     loaded.set(file, module)
     return module
   } catch (error) {
@@ -87,8 +86,9 @@ export function forgetModules(files: Iterable<string> = [...loaded.keys()]): voi
 
 /** Returns true if the file of a loaded module has changed since. */
 export async function isNewerOnDisk(file: string): Promise<boolean> {
+  const before = loaded.get(file)?.hash
   const now = await hashOf(file)
-  return now !== undefined && now !== loaded.get(file)?.hash
+  return before !== undefined && now !== undefined && now !== before
 }
 
 async function hashOf(file: string): Promise<string | undefined> {

@@ -143,6 +143,16 @@ t.test('a module that has changed on disk is a warning, until it is the one that
   await config.close()
 })
 
+t.test('each extension of a module whose create fails is named', async (t) => {
+  const module = 'export default { create() { throw new Error("no database") } }'
+  const extensions = '  - { name: one, module: one.mjs }\n  - { name: two, module: one.mjs }'
+  const folder = t.testdir({ 'one.mjs': module, 'tidegate.yaml': yaml(extensions, 'use: [one, two]') })
+  t.match(await messagesOf(join(folder, 'tidegate.yaml')), [
+    /extensions\[0\].module: create failed: no database/,
+    /extensions\[1\].module: create failed: no database/,
+  ])
+})
+
 t.test('a primary only checks: each instance ends at once', async (t) => {
   const { name, list } = globalList()
   const folder = t.testdir({

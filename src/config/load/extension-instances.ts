@@ -48,7 +48,7 @@ export interface PreparedExtensions {
   readonly problems: readonly Problem[]
   /** Ends the instances that are no longer in use. Call it after the swap. */
   commit(): void
-  /** Ends the instances that were made for this configuration. Call it if there is no swap. */
+  /** Ends the instances that were made for this configuration, and forgets their modules. Call it if there is no swap. */
   abandon(): void
 }
 
@@ -110,8 +110,6 @@ export function createExtensions({
       return { settings, hooks: await createInstance(loadedModules.get(file)!.extension, context), end }
     } catch (error) {
       end.abort()
-      // What runs keeps its module. Otherwise a corrected file has to be loaded.
-      if (![...running.values()].some((one) => one.settings.module === settings.module)) forgetModules([file])
       const why = describeError(error, pathToFileURL(file).href)
       throw new Error(`create failed: ${why}; correct the module or its options`)
     } finally {
@@ -141,7 +139,18 @@ export function createExtensions({
       }
       const hooks = new Map([...next].map(([name, instance]) => [name, instance.hooks]))
       if (problems.length === 0) problems.push(...misuses(config, hooks))
-      return { hooks, problems, commit: () => run(next, running), abandon: () => run(running, next) }
+      return {
+        hooks,
+        problems,
+        commit: () => run(next, running),
+        abandon() {
+          run(running, next)
+          // What runs keeps its module. The files of others may be corrected, and are loaded again.
+          const kept = new Set([...running.values()].map(({ settings }) => settings.module))
+          const modules = (config.extensions ?? []).map(({ module }) => module)
+          forgetModules(modules.filter((module) => !kept.has(module)).map((module) => resolve(module)))
+        },
+      }
     },
     async newer({ extensions = [] }) {
       const messages: string[] = []

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Extension } from '../../extension/define.js'
-import { forgetModules, loadedModules, loadModule } from '../../extension/modules.js'
+import { forgetModules, type LoadedModule, loadedModules, loadModule } from '../../extension/modules.js'
 import type { SchemaNode } from '../schema/node.js'
 import { deepFreeze } from '../snapshot/freeze.js'
 import { suggest } from '../values/nearest-name.js'
@@ -11,23 +11,31 @@ import { defaultOf, readValue } from './read.js'
 export type ModuleFacts = ReadonlyMap<string, ModuleFact>
 type ModuleFact = { readonly options: SchemaNode } | { readonly problem: string }
 
+const schemas = new WeakMap<LoadedModule, SchemaNode>()
+
 /** Returns the facts about all modules that this process has loaded. */
 export function knownModules(): Map<string, ModuleFact> {
-  return new Map(
-    [...loadedModules].map(([file, { extension }]) => [file, { options: schemaOf(extension) }] as const),
-  )
+  const facts = new Map<string, ModuleFact>()
+  for (const [file, module] of loadedModules) {
+    const options = schemas.get(module)
+    if (options !== undefined) facts.set(file, { options })
+  }
+  return facts
 }
 
 /** Returns the schema of a module's options. If the module is not loaded, every option is secret. */
 export function optionsOf(file: string): SchemaNode {
   const module = loadedModules.get(resolve(file))
-  return module === undefined ? { secret: true } : schemaOf(module.extension)
+  return (module && schemas.get(module)) ?? { secret: true }
 }
 
 /** Loads a module and returns the facts about it. One with a problem is loaded again the next time. */
 export async function learnModule(file: string): Promise<ModuleFact> {
   try {
-    return { options: schemaOf((await loadModule(file)).extension) }
+    const module = await loadModule(file)
+    const options = schemaOf(module.extension)
+    schemas.set(module, options)
+    return { options }
   } catch (error) {
     forgetModules([file])
     return { problem: (error as Error).message }

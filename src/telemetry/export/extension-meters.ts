@@ -65,7 +65,7 @@ function bounded(meter: Meter, log: ExtensionLog): Meter {
   return new Proxy(meter, {
     get(target, key) {
       const made = Reflect.get(target, key)
-      if (typeof key !== 'string' || !key.startsWith('create')) return made.bind(target)
+      if (!String(key).startsWith('create')) return made
       return (name: string, ...more: unknown[]) => {
         if (names.size < MAX_INSTRUMENTS || names.has(name)) {
           names.add(name)

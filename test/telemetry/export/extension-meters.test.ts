@@ -9,6 +9,7 @@ t.test('what extensions record is read with the metrics of the gateway', async (
   const meter = meters.meter('fraud', log)
   t.equal(meters.meter('fraud', log), meter, 'the next instance goes on with it')
   meter.createCounter('look.ups', { description: 'Look-ups\nof scores' }).add(2, { 'a.b': 'x"y\\' })
+  t.equal(await (async () => meter)(), meter, 'an async function may return it')
   meter.createUpDownCounter('open').add(-1)
   meter.createHistogram('score', { advice: { explicitBucketBoundaries: [1, 10] } }).record(5, { le: 'own' })
   t.equal(
