@@ -1,6 +1,6 @@
-import type { ForwardCheck } from '../config/snapshot/forward.js'
+import { BEFORE_HEADERS, type ForwardCheck } from '../config/snapshot/forward.js'
 import type { ResponseHandler, Sender, Sent } from '../upstream/sender.js'
-import type { AuthPass, AuthRequest, AuthVerdict } from './auth-verdict.js'
+import { type AuthRequest, type AuthVerdict, MISSING } from './auth-verdict.js'
 
 /** Most bytes of a response that are read. */
 const MOST_BYTES = 65_536
@@ -17,6 +17,12 @@ const FOR_CLIENTS: ReadonlySet<string> = new Set([
   'cache-control',
   'retry-after',
 ])
+/** Codes of a connection that was closed by the other side. */
+const CLOSED: ReadonlySet<string> = new Set(['UPSTREAM_CLOSED', 'UPSTREAM_RESET', 'ECONNRESET', 'EPIPE'])
+/** Codes of calls that were never made. */
+const OWN_FAULTS: ReadonlySet<string> = new Set(['UPSTREAM_UNSENDABLE', 'UPSTREAM_SHUT'])
+/** Bytes that a verdict takes in memory besides its texts. */
+const OVERHEAD = 256
 
 /** What a call has come to. */
 export interface Answered {
@@ -27,7 +33,7 @@ export interface Answered {
   readonly size: number
 }
 
-/** How a call went for the service. unfit: it has answered, but not what the check needs, or it was never asked. */
+/** How a call went for the service. unfit: it was never asked, or had too little time. */
 export type CallOutcome = 'answered' | 'failed' | 'unfit'
 
 /** One call to a service: a GET without a body. It ends within the timeout of its check, the wait for its turn included. */
@@ -37,10 +43,9 @@ export class AuthCall implements ResponseHandler {
   over = false
   #sent: Sent | undefined
   #resent = false
-  #decided = false
   #status = 0
   #fields: readonly string[] = []
-  #body: Buffer[] = []
+  readonly #body: Buffer[] = []
   #size = 0
   readonly #timer: NodeJS.Timeout
 
@@ -65,16 +70,10 @@ export class AuthCall implements ResponseHandler {
   }
 
   #dispatch(fresh: boolean): void {
-    const { method, scheme, host, uri, forwardedFor, values } = this.request
-    const { upstream, path, headers } = this.check
-    const fields = [
-      ...['Host', upstream.host, 'X-Forwarded-Method', method, 'X-Forwarded-Proto', scheme],
-      ...['X-Forwarded-Host', host, 'X-Forwarded-Uri', uri, 'X-Forwarded-For', forwardedFor],
-      ...['X-Original-URI', uri],
-    ]
-    for (const [i, name] of headers.entries()) if (values[i] !== undefined) fields.push(name, values[i])
+    const { check, request } = this
     try {
-      this.sender.dispatch({ method: 'GET', path, fields, body: null, length: -1, fresh }, this)
+      const fields = fieldsFor(check, request)
+      this.sender.dispatch({ method: 'GET', path: check.path, fields, body: null, length: -1, fresh }, this)
     } catch (error) {
       this.onError(error as Error)
     }
@@ -89,23 +88,24 @@ export class AuthCall implements ResponseHandler {
 
   onHeaders(status: number, fields: string[]): void {
     if (status < 200 || this.over) return
+    if (status > 599) {
+      this.#stop('failed', `its status is ${status}`)
+      return
+    }
     this.#status = status
     this.#fields = fields
-    if (status > 599) this.#fail('failed', `its status is ${status}`)
-    else if (status < 300) this.#pass()
+    if (status < 300) this.decide(passOf(this.check, fields))
   }
 
   onData(piece: Buffer | string): boolean {
     this.#size += piece.length
-    if (this.#size > MOST_BYTES) this.#cutShort()
-    else if (!this.#decided) this.#body.push(Buffer.from(piece as Buffer))
+    if (this.#size > MOST_BYTES) this.#stop()
+    else this.#body.push(Buffer.from(piece as Buffer))
     return true
   }
 
   onComplete(): void {
-    if (this.over) return
-    if (!this.#decided) this.#deny(Buffer.concat(this.#body))
-    this.#end()
+    this.#end(Buffer.concat(this.#body))
   }
 
   onError(error: NodeJS.ErrnoException): void {
@@ -115,121 +115,102 @@ export class AuthCall implements ResponseHandler {
     if (this.#status === 0 && this.#sent !== undefined && !this.#resent && CLOSED.has(code)) {
       this.#resent = true
       this.#dispatch(true)
-    } else if (this.#status > 0) this.#cutShort()
-    // Neither what a client sends nor a reload is a fault of the service, which on_failure: allow would let in.
-    else this.#fail(OWN_FAULTS.has(code) ? 'unfit' : 'failed', code)
+    } // Neither what a client sends nor a reload is a fault of the service, which on_failure: allow would let in.
+    else this.#stop(OWN_FAULTS.has(code) ? 'unfit' : 'failed', code)
   }
 
   #late = (): void => {
-    if (this.over) return
     const { timeout } = this.check
-    if (this.#status > 0) this.#cutShort()
     // A call that waited long for its turn gave the service too little time.
-    else if (this.begun === 0 || performance.now() - this.begun < timeout / 2)
-      this.#fail('unfit', `no turn within ${timeout} ms`)
-    else this.#fail('failed', `no answer within ${timeout} ms`)
+    if (this.begun === 0 || performance.now() - this.begun < timeout / 2)
+      this.#stop('unfit', `no turn within ${timeout} ms`)
+    else this.#stop('failed', `no answer within ${timeout} ms`)
   }
 
-  /** Ends without the rest of the body. The status is known, and it decides. */
-  #cutShort(): void {
+  /** Ends the call without the rest of the response. If the status is known, it decides. */
+  #stop(outcome?: CallOutcome, why?: string): void {
     if (this.over) return
-    if (!this.#decided) this.#deny(undefined)
-    this.#end()
-    this.#abort()
-  }
-
-  #abort(): void {
+    this.#end(undefined, outcome, why)
     if (this.#sent === undefined) this.sender.withdraw(this)
     else this.#sent.abort()
   }
 
-  #end(
-    outcome: CallOutcome = this.#status >= 500 ? 'failed' : 'answered',
-    why = `it answers ${this.#status}`,
-  ): void {
-    clearTimeout(this.#timer)
-    this.over = true
-    this.ended(outcome, why)
-  }
-
-  #fail(outcome: CallOutcome, why: string): void {
-    this.#settle({ kind: outcome === 'unfit' ? 'busy' : 'failed', why }, false)
-    this.#end(outcome, why)
-    this.#abort()
-  }
-
-  #pass(): void {
-    const { check } = this
-    const { identity, upstreamHeaders } = check
-    const fields = this.#chosen((name) => upstreamHeaders.includes(name))
-    const cookies = this.#chosen((name) => name === 'set-cookie').filter((_, i) => i % 2 === 1)
-    const pass: AuthPass = {
-      kind: 'allowed',
-      fields,
-      cookies,
-      consumer: identity && this.#idIn(identity.id),
-      tier: identity?.tier && this.#idIn(identity.tier),
-      tenant: identity?.tenant && this.#idIn(identity.tenant),
-    }
-    this.#settle(pass, cookies.length > 0, sizeOf(fields))
-  }
-
   /** @param body undefined: it is too long, or has not come to its end */
-  #deny(body: Buffer | undefined): void {
-    const fields = this.#chosen(
-      (name) => FOR_CLIENTS.has(name) && (body !== undefined || !name.startsWith('content-')),
-    )
-    const own = hasField(fields, 'set-cookie')
-    // A browser may not remember where it was sent to log in, nor that it may not come in.
-    if (!hasField(fields, 'cache-control')) fields.push('Cache-Control', 'no-store')
+  #end(body: Buffer | undefined, outcome: CallOutcome = 'failed', why = ''): void {
+    if (this.over) return
+    this.over = true
+    clearTimeout(this.#timer)
     const status = this.#status
-    const denial = { kind: 'denied', status, fields, body: body ?? NOTHING } as const
-    const verdict =
-      status < 500 ? denial : ({ kind: 'failed', why: `it answers ${status}`, answer: denial } as const)
-    this.#settle(verdict, own, sizeOf(fields) + denial.body.length)
+    if (status === 0) this.decide(without(outcome === 'unfit' ? 'busy' : 'failed', why))
+    else if (status >= 300) this.decide(denialOf(status, this.#fields, body))
+    if (status === 0) this.ended(outcome, why)
+    else this.ended(status >= 500 ? 'failed' : 'answered', `it answers ${status}`)
   }
+}
 
-  #settle(verdict: AuthVerdict, own: boolean, size = 0): void {
-    this.#decided = true
-    this.#body = []
-    this.decide({ verdict, own, size })
+export function without(kind: 'failed' | 'busy', why: string): Answered {
+  return { verdict: { kind, why }, own: false, size: 0 }
+}
+
+function fieldsFor({ upstream, headers }: ForwardCheck, { parts }: AuthRequest): string[] {
+  const [method, host, uri, , scheme, forwardedFor] = parts as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ]
+  const fields = [
+    ...['Host', upstream.host, 'X-Forwarded-Method', method, 'X-Forwarded-Proto', scheme],
+    ...['X-Forwarded-Host', host, 'X-Forwarded-Uri', uri, 'X-Forwarded-For', forwardedFor],
+    ...['X-Original-URI', uri],
+  ]
+  for (const [i, name] of headers.entries()) {
+    const value = parts[BEFORE_HEADERS + i]!
+    if (value !== MISSING) fields.push(name, value)
   }
+  return fields
+}
 
-  /** Returns a value that is there once, and is the name of something; undefined for any other. */
-  #idIn(name: string): string | undefined {
-    const [, value = '', another] = this.#chosen((one) => one === name)
+function passOf({ identity, upstreamHeaders }: ForwardCheck, all: readonly string[]): Answered {
+  const fields = chosen(all, (name) => upstreamHeaders.includes(name))
+  const cookies = valuesOf(all, 'set-cookie')
+  /** Returns a value that is there once, and is the name of something. */
+  const named = (name: string | undefined): string | undefined => {
+    const [value = '', another] = valuesOf(all, name)
     return value === '' || value.length > LONGEST_ID || another !== undefined ? undefined : value
   }
+  const consumer = named(identity?.id)
+  const verdict = { fields, cookies, consumer, tier: named(identity?.tier), tenant: named(identity?.tenant) }
+  return { verdict: { kind: 'allowed', ...verdict }, own: cookies.length > 0, size: sizeOf(fields) }
+}
 
-  /** Returns these fields, copied: a slice would keep the whole head in memory. */
-  #chosen(isChosen: (lowerName: string) => boolean): string[] {
-    const out: string[] = []
-    for (let i = 0; i < this.#fields.length; i += 2) {
-      const name = this.#fields[i]!
-      if (isChosen(name.toLowerCase())) out.push(copied(name), copied(this.#fields[i + 1]!))
-    }
-    return out
+function denialOf(status: number, all: readonly string[], body: Buffer | undefined): Answered {
+  const fields = chosen(
+    all,
+    (name) => FOR_CLIENTS.has(name) && (body !== undefined || !name.startsWith('content-')),
+  )
+  // A browser may not remember where it was sent to log in, nor that it may not come in.
+  if (valuesOf(all, 'cache-control').length === 0) fields.push('Cache-Control', 'no-store')
+  const denial = { kind: 'denied', status, fields, body: body ?? Buffer.alloc(0) } as const
+  return {
+    verdict: status < 500 ? denial : { kind: 'failed', why: `it answers ${status}`, answer: denial },
+    own: valuesOf(all, 'set-cookie').length > 0,
+    size: sizeOf(fields) + denial.body.length,
   }
 }
 
-/** Codes of a connection that was closed by the other side. */
-const CLOSED: ReadonlySet<string> = new Set(['UPSTREAM_CLOSED', 'UPSTREAM_RESET', 'ECONNRESET', 'EPIPE'])
-
-/** Codes of calls that were never made. */
-const OWN_FAULTS: ReadonlySet<string> = new Set(['UPSTREAM_UNSENDABLE', 'UPSTREAM_SHUT'])
-
-const NOTHING = Buffer.alloc(0)
-
-function copied(text: string): string {
-  return Buffer.from(text, 'latin1').toString('latin1')
+/** Returns some of the fields, copied: a slice would keep the whole head in memory. */
+function chosen(all: readonly string[], isChosen: (lowerName: string) => boolean): string[] {
+  return all
+    .filter((_, i) => isChosen(all[i - (i % 2)]!.toLowerCase()))
+    .map((text) => Buffer.from(text, 'latin1').toString('latin1'))
 }
 
-function hasField(fields: readonly string[], name: string): boolean {
-  return fields.some((one, i) => i % 2 === 0 && one.toLowerCase() === name)
+function valuesOf(all: readonly string[], name: string | undefined): string[] {
+  return chosen(all, (one) => one === name).filter((_, i) => i % 2 === 1)
 }
-
-/** Bytes that an entry takes besides its texts. */
-const OVERHEAD = 256
 
 function sizeOf(fields: readonly string[]): number {
   return fields.reduce((sum, text) => sum + text.length + 24, OVERHEAD)

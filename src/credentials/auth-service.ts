@@ -4,8 +4,8 @@ import type { Log } from '../log-throttle.js'
 import { createTurns, give, type Shares, take } from '../shares.js'
 import { createSourceHealth, type HealthTexts } from '../tier-sources/source-health.js'
 import { openHttp1 } from '../upstream/http1/pool.js'
-import { type Answered, AuthCall } from './auth-call.js'
-import type { AuthRequest, AuthResult, AuthVerdict, NoVerdict } from './auth-verdict.js'
+import { type Answered, AuthCall, without } from './auth-call.js'
+import type { AuthRequest, AuthResult, AuthVerdict } from './auth-verdict.js'
 import { createGenerations } from './generations.js'
 
 export interface AuthServiceDeps {
@@ -18,15 +18,7 @@ export interface AuthServiceDeps {
   readonly random?: () => number
 }
 
-export interface AuthService {
-  readonly name: string
-  readonly up: boolean
-  readonly closed: boolean
-  ask(request: AuthRequest): AuthVerdict | Promise<AuthVerdict>
-  /** Takes no new requests; those under way end as they would. */
-  leave(): void
-  close(): void
-}
+export type AuthService = ReturnType<typeof createAuthService>
 
 /** Calls to one service that are under way or wait for their turn. Past it, or the share of one client, there is none. */
 const MOST_CALLS = 1024
@@ -59,9 +51,8 @@ export function createAuthService(
   check: ForwardCheck,
   results: Record<AuthResult, number>,
   { log, lookup, shares, now = () => performance.now(), random }: AuthServiceDeps,
-): AuthService {
+) {
   const { name, timeout } = check
-  const keyOf = keyBy(check)
   const allowed = createGenerations<Kept>(MOST_ALLOWED, ({ size }) => size)
   const denied = createGenerations<Kept>(MOST_DENIED, ({ size }) => size)
   const underWay = new Map<string, Promise<Answered>>()
@@ -73,7 +64,7 @@ export function createAuthService(
   let running = 0
 
   function ask(request: AuthRequest): AuthVerdict | Promise<AuthVerdict> {
-    const key = keyOf(request)
+    const key = keyOf(check, request)
     const at = now()
     const kept = allowed.get(key) ?? denied.get(key)
     if (kept !== undefined && at < kept.until) {
@@ -134,21 +125,17 @@ export function createAuthService(
         running--
         nextTurn()
       })
-      if (running < CONNECTIONS) put(made)
-      else turns.push(asker, made)
+      turns.push(asker, made)
+      nextTurn()
     })
-  }
-
-  function put(made: AuthCall): void {
-    running++
-    made.begin()
   }
 
   function nextTurn(): void {
     while (running < CONNECTIONS) {
       const next = turns.next()
       if (next === undefined) return
-      put(next)
+      running++
+      next.begin()
     }
   }
 
@@ -157,45 +144,15 @@ export function createAuthService(
     get up() {
       return health.up
     },
-    get closed() {
-      return sender.closed
-    },
     ask,
+    /** Takes no new requests; those under way end as they would. */
     leave: () => void sender.close(),
     close: () => void sender.destroy(),
   }
 }
 
-function without(kind: NoVerdict['kind'], why: string): Answered {
-  return { verdict: { kind, why }, own: false, size: 0 }
-}
-
-/** Stands for a header that is missing. No value has it. */
-const NONE = '\r'
-
-/** Returns the function that makes one text of all that a response depends on. No value contains its separator. */
-export function keyBy({
-  by,
-  headers,
-}: Pick<ForwardCheck, 'by' | 'headers'>): (request: AuthRequest) => string {
-  if (by === undefined) {
-    // Joined, not added up: a lookup needs the text in one piece.
-    return ({ method, scheme, host, uri, forwardedFor, values }) => {
-      const all = [method, scheme, host, uri, forwardedFor]
-      for (const value of values) all.push(value ?? NONE)
-      return all.join('\n')
-    }
-  }
-  const parts = by.map((name): ((request: AuthRequest) => string | undefined) => {
-    const at = headers.indexOf(name)
-    if (at >= 0) return ({ values }) => values[at]
-    if (name === 'method') return ({ method }) => method
-    if (name === 'host') return ({ host }) => host
-    return name === 'path' ? ({ uri }) => uri : ({ address }) => address
-  })
-  return (request) => {
-    let key = ''
-    for (const part of parts) key += `${part(request) ?? NONE}\n`
-    return key
-  }
+/** Returns one text of all that a response depends on. No part contains the separator. */
+export function keyOf({ by }: Pick<ForwardCheck, 'by'>, { parts }: AuthRequest): string {
+  // Joined, not added up: a lookup needs the text in one piece.
+  return (by === undefined ? parts : by.map((at) => parts[at])).join('\n')
 }

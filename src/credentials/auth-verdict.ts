@@ -1,17 +1,16 @@
-/** A request as a service hears of it. Its header values hold what HTTP allows. */
+/** A request as a service hears of it. */
 export interface AuthRequest {
-  readonly method: string
-  readonly scheme: string
-  readonly host: string
-  /** Path and query that the upstream gets, but for what the route changes. */
-  readonly uri: string
-  /** X-Forwarded-For for the service. */
-  readonly forwardedFor: string
+  /**
+   * All that the service gets: method, host, path with query, address of the client, scheme, X-Forwarded-For, then the
+   * headers of the check in their order. They hold what HTTP allows.
+   */
+  readonly parts: readonly string[]
   /** Client, for its share. */
   readonly address: string
-  /** Values of the headers of the check, in their order. */
-  readonly values: readonly (string | undefined)[]
 }
+
+/** Part that stands for a missing header. No value has it. */
+export const MISSING = '\r'
 
 /** The service lets the request pass. */
 export interface AuthPass {

@@ -36,36 +36,21 @@ export function createForwardAuth({
   shares = createShares() as Pick<Shares, 'open' | 'callerOf'>,
   ...rest
 }: ForwardAuthOptions): ForwardAuth {
-  const byCheck = new WeakMap<ForwardCheck, AuthService>()
   const bySettings = new Map<string, AuthService>()
   /** Counts for the lifetime of the process, so that no counter ever goes back. */
   const counts = new Map<string, Record<AuthResult, number>>()
   const warn = throttledWarning(log, A_MINUTE)
 
-  function countsOf(name: string): Record<AuthResult, number> {
-    let found = counts.get(name)
-    if (found === undefined) {
-      found = { cached: 0, allowed: 0, denied: 0, failed: 0, busy: 0 }
-      counts.set(name, found)
-    }
-    return found
-  }
-
-  function serviceOf(check: ForwardCheck): AuthService {
-    let service = byCheck.get(check)
-    if (service !== undefined && !service.closed) return service
-    service = bySettings.get(check.key)
-    if (service === undefined) {
-      const results = countsOf(check.name)
-      service = createAuthService(check, results, { log, lookup, shares, ...rest })
-      bySettings.set(check.key, service)
-    }
-    byCheck.set(check, service)
+  function open(check: ForwardCheck): AuthService {
+    const results = counts.get(check.name) ?? { cached: 0, allowed: 0, denied: 0, failed: 0, busy: 0 }
+    counts.set(check.name, results)
+    const service = createAuthService(check, results, { log, lookup, shares, ...rest })
+    bySettings.set(check.key, service)
     return service
   }
 
   return {
-    ask: (check, request) => serviceOf(check).ask(request),
+    ask: (check, request) => (bySettings.get(check.key) ?? open(check)).ask(request),
     unknownTier({ name }, tier) {
       warn(
         { service: name, tier },

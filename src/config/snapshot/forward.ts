@@ -18,8 +18,8 @@ export interface ForwardCheck {
   readonly identity: ForwardIdentity | undefined
   readonly allowedFor: number
   readonly deniedFor: number
-  /** Parts of a request by which its response is remembered; undefined: all. */
-  readonly by: readonly string[] | undefined
+  /** Parts of a request (`AuthRequest`) by which its response is remembered; undefined: all. */
+  readonly by: readonly number[] | undefined
   readonly timeout: number
   /** True if requests pass while the service fails. */
   readonly open: boolean
@@ -35,6 +35,8 @@ interface ForwardIdentity {
 
 /** Words of `cache.by` that are not headers. */
 export const PARTS = ['method', 'host', 'path', 'address'] as const
+/** Number of parts of a request before its headers: those, scheme and X-Forwarded-For. */
+export const BEFORE_HEADERS = PARTS.length + 2
 
 export const DEFAULT_HEADERS = ['authorization', 'cookie'] as const
 
@@ -56,7 +58,7 @@ export function compileForward(settings: OfConsumers | OfRoute): ForwardCheck {
     identity: id === undefined ? undefined : { id, tier, tenant },
     allowedFor,
     deniedFor: Math.min(allowedFor, deniedFor),
-    by,
+    by: by?.map((name) => [...PARTS, '', '', ...headers].indexOf(name)),
     timeout,
     open: settings.on_failure === 'allow',
   }

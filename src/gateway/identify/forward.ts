@@ -1,6 +1,6 @@
 import type { SourceOf } from '../../config/snapshot/consumers.js'
 import type { ForwardCheck } from '../../config/snapshot/forward.js'
-import type { AuthRequest, AuthVerdict } from '../../credentials/auth-verdict.js'
+import { type AuthDenial, type AuthPass, type AuthVerdict, MISSING } from '../../credentials/auth-verdict.js'
 import type { ForwardAuth } from '../../credentials/forward-auth.js'
 import type { Refusal } from '../../errors.js'
 import { plainAddress } from '../../net/address-key.js'
@@ -35,45 +35,39 @@ export function askService(
   auth: Asking | undefined,
   identifies: boolean,
 ): Ending | Promise<Ending> {
-  const request = requestFor(x, check)
-  if ('code' in request) return request
-  const verdict = auth?.ask(check, request) ?? NOBODY
+  const parts = partsOf(x, check)
+  if ('code' in parts) return parts
+  if (auth === undefined) return unavailable(check, 'there is no client')
+  const verdict = auth.ask(check, { parts, address: x.clientIp })
   return verdict instanceof Promise
     ? verdict.then((later) => follow(x, check, later, auth, identifies))
     : follow(x, check, verdict, auth, identifies)
 }
 
-const NOBODY: AuthVerdict = { kind: 'busy', why: 'there is no client' }
-
 function follow(
   x: Exchange,
   check: ForwardCheck,
   verdict: AuthVerdict,
-  auth: Asking | undefined,
+  auth: Asking,
   identifies: boolean,
 ): Ending {
-  switch (verdict.kind) {
-    case 'allowed':
-      x.authBy = check
-      x.authPass = verdict
-      return identifies ? identify(x, check, verdict, auth!) : undefined
-    case 'denied':
-      return answerOf(check, verdict)
-    case 'failed':
-      if (check.open) {
-        x.authBy = check
-        return identifies ? identifyByIp(x) : undefined
-      }
-      return verdict.answer === undefined ? unavailable(check, verdict.why) : answerOf(check, verdict.answer)
-    case 'busy':
-      return unavailable(check, verdict.why)
+  if (verdict.kind === 'denied') return answerOf(check, verdict)
+  if (verdict.kind === 'allowed') {
+    x.authBy = check
+    x.authPass = verdict
+    return identifies ? identify(x, check, verdict, auth) : undefined
   }
+  if (verdict.kind === 'failed' && check.open) {
+    x.authBy = check
+    return identifies ? identifyByIp(x) : undefined
+  }
+  return verdict.answer === undefined ? unavailable(check, verdict.why) : answerOf(check, verdict.answer)
 }
 
 function identify(
   x: Exchange,
   check: ForwardCheck,
-  { consumer, tier, tenant }: Extract<AuthVerdict, { kind: 'allowed' }>,
+  { consumer, tier, tenant }: AuthPass,
   auth: Asking,
 ): Refusal | undefined {
   if (consumer === undefined) return unavailable(check, `its response has no usable ${check.identity!.id}`)
@@ -87,10 +81,7 @@ function identify(
   return undefined
 }
 
-function answerOf(
-  { name }: ForwardCheck,
-  { status, fields, body }: Pick<Extract<AuthVerdict, { kind: 'denied' }>, 'status' | 'fields' | 'body'>,
-): Answer {
+function answerOf({ name }: ForwardCheck, { status, fields, body }: AuthDenial): Answer {
   const answer = { status, fields, body, cause: `auth service ${name}` }
   return status === 401 ? { ...answer, countsAs: 'unauthorized' } : answer
 }
@@ -100,24 +91,23 @@ function unavailable({ name }: ForwardCheck, why: string): Refusal {
 }
 
 /** Returns the request as the service hears of it, or a refusal if two readers could understand it differently. */
-function requestFor(x: Exchange, { headers: names }: ForwardCheck): AuthRequest | Refusal {
+function partsOf(x: Exchange, { headers: names }: ForwardCheck): string[] | Refusal {
   const { headers } = x
-  const values: (string | undefined)[] = []
+  const peer = plainAddress(x.peer)
+  const parts = [
+    x.method,
+    headers.forwardedHost ?? headers.host ?? '',
+    x.path + x.query,
+    x.clientIp,
+    headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https'),
+    headers.forwardedFor === undefined ? peer : `${headers.forwardedFor}, ${peer}`,
+  ]
   for (const name of names) {
     const value = identityHeader(headers, name) ?? singleField(headers.forward, name)
     if (value === null) return { code: 'bad_header', detail: `The header ${name} may be sent only once.` }
-    values.push(value)
+    parts.push(value ?? MISSING)
   }
-  const peer = plainAddress(x.peer)
-  return {
-    method: x.method,
-    scheme: headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https'),
-    host: headers.forwardedHost ?? headers.host ?? '',
-    uri: x.path + x.query,
-    forwardedFor: headers.forwardedFor === undefined ? peer : `${headers.forwardedFor}, ${peer}`,
-    address: x.clientIp,
-    values,
-  }
+  return parts
 }
 
 /** Returns the value of a header; null if there are several. Only Cookie may come in pieces (RFC 9113 §8.2.3). */

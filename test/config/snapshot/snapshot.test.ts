@@ -256,7 +256,7 @@ t.test('consumers, tiers, identity headers and proxies are compiled', async (t) 
       identity: { id: 'x-auth-user', tier: 'x-auth-plan', tenant: 'x-auth-org' },
       allowedFor: 30_000,
       deniedFor: 500,
-      by: ['x-session'],
+      by: [6],
       timeout: 2000,
       open: false,
       upstream: { origin: 'https://id.internal', tls: { serverName: 'id.example.com', verify: true } },
@@ -271,7 +271,7 @@ t.test('consumers, tiers, identity headers and proxies are compiled', async (t) 
     identity: { id: 'x-entitled-user', tier: 'x-entitled-tier', tenant: 'x-entitled-org' },
     allowedFor: 60_000,
     deniedFor: 2000,
-    by: ['x-entitlement', 'path'],
+    by: [6, 2],
     timeout: 300,
     open: true,
   })
