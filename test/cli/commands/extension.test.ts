@@ -25,9 +25,8 @@ routes: [{ path: /orders/*, service: orders, use: [fraud] }]
   const { code, stdout } = await tidegate(['extension', 'new', 'fraud', '--js'], { cwd })
   t.equal(code, 0)
   t.match(stdout, /^wrote extensions\/fraud.mjs and extensions\/fraud.test.mjs$/m)
-  const tested = await run(process.execPath, ['--test', '--test-reporter=tap', join(cwd, 'extensions')], {
-    env: {},
-  })
+  const written = join(cwd, 'extensions/fraud.test.mjs')
+  const tested = await run(process.execPath, ['--test', '--test-reporter=tap', written], { env: {} })
   t.match(tested.stdout, /^# pass 2$/m)
   const file = join(cwd, 'tidegate.yaml')
   t.match(await tidegate(['check', '-c', file]), {
