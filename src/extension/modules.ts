@@ -43,7 +43,8 @@ export async function loadModule(file: string): Promise<LoadedModule> {
   }
   const hash = await hashOf(file)
   if (hash === undefined) throw new Error('the file cannot be read; correct the path, or make it readable')
-  resolveToOurselves()
+  resolving ??= resolveToOurselves()
+  await resolving
   const url = pathToFileURL(file).href
   try {
     const { default: extension } = await inTime(import(renewals === 0 ? url : `${url}?${renewals}`))
@@ -110,27 +111,16 @@ export function describeError(error: unknown, url: string): string {
   return line === undefined ? text : `${text} (line ${line})`
 }
 
-/** Address of `tidegate/extension` in this package. */
-const OURSELVES = new URL('./define.js', import.meta.url).href
-let resolves = false
+let resolving: Promise<void> | undefined
 
-/**
- * Makes `tidegate/extension` mean this package in all modules: they may lie where no `node_modules` has it.
- */
-function resolveToOurselves(): void {
-  if (resolves) return
-  resolves = true
-  type Next = (specifier: string, context: unknown) => unknown
-  const { registerHooks } = nodeModule as unknown as { registerHooks?: (hooks: object) => void }
-  const ours = { url: OURSELVES, shortCircuit: true }
-  if (registerHooks !== undefined) {
-    const resolve = (name: string, context: unknown, next: Next) =>
-      name === 'tidegate/extension' ? ours : next(name, context)
-    registerHooks({ resolve })
-    return
-  }
-  // Before Node.js 22.15 such hooks run in a thread of their own, which gets them as the text of a module.
+/** Makes `tidegate/extension` mean this package in all modules: they may lie where no `node_modules` has it. */
+async function resolveToOurselves(): Promise<void> {
+  const ours = { url: new URL('./define.js', import.meta.url).href, shortCircuit: true }
   const text = `export const resolve = (name, context, next) =>
     name === 'tidegate/extension' ? ${JSON.stringify(ours)} : next(name, context)`
-  nodeModule.register(`data:text/javascript,${encodeURIComponent(text)}`)
+  const hooks = `data:text/javascript,${encodeURIComponent(text)}`
+  const { registerHooks } = nodeModule as unknown as { registerHooks?: (hooks: object) => void }
+  // Before Node.js 22.15 such hooks run in a thread of their own, which loads them as a module.
+  if (registerHooks === undefined) nodeModule.register(hooks)
+  else registerHooks(await import(hooks))
 }
