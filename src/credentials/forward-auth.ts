@@ -2,40 +2,25 @@ import { lookup as bySystem } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import type { ForwardCheck } from '../config/snapshot/forward.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
-import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
-import { createShares, type Shares } from '../shares.js'
+import { A_MINUTE, throttledWarning } from '../log-throttle.js'
+import { createShares } from '../shares.js'
 import { type AuthService, type AuthServiceDeps, createAuthService } from './auth-service.js'
-import type { AuthRequest, AuthResult, AuthVerdict } from './auth-verdict.js'
+import type { AuthRequest, AuthResult } from './auth-verdict.js'
 
 export interface AuthReading {
   readonly service: string
   readonly results: Readonly<Record<AuthResult, number>>
 }
 
-/** Services that decide on requests. */
-export interface ForwardAuth {
-  /** Asks the service of a check. Returns at once what is remembered. The promise never rejects. */
-  ask(check: ForwardCheck, request: AuthRequest): AuthVerdict | Promise<AuthVerdict>
-  /** Reports a tier that the configuration does not have. */
-  unknownTier(check: ForwardCheck, tier: string): void
-  /** Closes the connections to services that are missing from this snapshot, the current one from now on. */
-  retain(snapshot: Snapshot): void
-  readings(): Iterable<AuthReading>
-  /** Returns the names of the services that do not answer. */
-  down(): string[]
-  close(): void
-}
+export type ForwardAuth = ReturnType<typeof createForwardAuth>
 
-export interface ForwardAuthOptions extends Partial<Omit<AuthServiceDeps, 'log'>> {
-  readonly log: Log
-}
-
+/** Creates the clients of the services that decide on requests. */
 export function createForwardAuth({
   log,
   lookup = bySystem as LookupFunction,
-  shares = createShares() as Pick<Shares, 'open' | 'callerOf'>,
+  shares = createShares(),
   ...rest
-}: ForwardAuthOptions): ForwardAuth {
+}: Partial<AuthServiceDeps> & Pick<AuthServiceDeps, 'log'>) {
   const bySettings = new Map<string, AuthService>()
   /** Counts for the lifetime of the process, so that no counter ever goes back. */
   const counts = new Map<string, Record<AuthResult, number>>()
@@ -50,14 +35,17 @@ export function createForwardAuth({
   }
 
   return {
-    ask: (check, request) => (bySettings.get(check.key) ?? open(check)).ask(request),
-    unknownTier({ name }, tier) {
+    /** Asks the service of a check. Returns at once what is remembered. The promise never rejects. */
+    ask: (check: ForwardCheck, request: AuthRequest) =>
+      (bySettings.get(check.key) ?? open(check)).ask(request),
+    unknownTier({ name }: ForwardCheck, tier: string): void {
       warn(
         { service: name, tier },
         'an auth service names a tier that tiers does not have; it counts as none',
       )
     },
-    retain({ consumers, routes }) {
+    /** Closes the connections to services that are missing from this snapshot, the current one from now on. */
+    retain({ consumers, routes }: Snapshot): void {
       const inUse = new Set([
         ...consumers.map((source) => (source.kind === 'forward' ? source.check.key : undefined)),
         ...routes.map(({ auth }) => auth?.forward?.key),
@@ -68,9 +56,10 @@ export function createForwardAuth({
         service.leave()
       }
     },
-    readings: () => [...counts].map(([service, results]) => ({ service, results })),
+    readings: (): AuthReading[] => [...counts].map(([service, results]) => ({ service, results })),
+    /** Returns the names of the services that do not answer. */
     down: () => [...bySettings.values()].filter(({ up }) => !up).map(({ name }) => name),
-    close() {
+    close(): void {
       for (const service of bySettings.values()) service.close()
       bySettings.clear()
     },

@@ -44,11 +44,11 @@ export function checkForward({ consumers, routes }: DraftConfig, error: Report, 
 
 function checkSettings(settings: OfConsumers | OfRoute, path: Path, error: Report, warning: Report): void {
   const { url, headers, upstream_headers: set, cache, tls } = settings
-  const own = (['id', 'tier', 'tenant'] as const).map((key) => [key, settings[key]])
-  for (const [key, name] of [...own, ...present(set).map(([k, one]) => [`upstream_headers ${k}`, one])]) {
+  const own = (['id', 'tier', 'tenant'] as const).map((key) => [[key], settings[key]] as const)
+  const chosen = present(set).map(([k, name]) => [['upstream_headers', k], name] as const)
+  for (const [place, name] of [...own, ...chosen]) {
     if (name === undefined) continue
-    const [list, k] = key!.split(' ')
-    const at = k === undefined ? [...path, key!] : [...path, list!, Number(k)]
+    const at = [...path, ...place]
     if (isOfTransport(name) || OVERRIDES.has(name) || name === 'traceparent' || name === 'tracestate')
       error(at, `"${name}" belongs to the transport or to proxies; remove it`)
     else if ((TOLD_HEADERS as readonly string[]).includes(name))

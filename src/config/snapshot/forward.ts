@@ -87,9 +87,6 @@ export function setByServices(config: Config): string[] {
   const all = allForwards(config)
   const sent = new Set<string>([...DEFAULT_HEADERS, ...all.flatMap(({ headers = [] }) => headers)])
   return all
-    .flatMap((one) => [
-      ...(one.upstream_headers ?? []),
-      ...[one.id, one.tier, one.tenant].filter((name) => name !== undefined),
-    ])
-    .filter((name) => !sent.has(name))
+    .flatMap(({ id, tier, tenant, upstream_headers: set = [] }) => [...set, id, tier, tenant])
+    .filter((name): name is string => name !== undefined && !sent.has(name))
 }
