@@ -27,7 +27,7 @@ const OVERHEAD = 256
 /** What a call has come to. */
 export interface Answered {
   readonly verdict: AuthVerdict
-  /** True if the response sets a cookie: no other request may get it. */
+  /** True if no other request may get the response: it sets a cookie, or leads back to what this one asked for. */
   readonly own: boolean
   /** Size of the verdict in memory, roughly, in bytes. */
   readonly size: number
@@ -142,7 +142,7 @@ export class AuthCall implements ResponseHandler {
     clearTimeout(this.#timer)
     const status = this.#status
     if (status === 0) this.decide(without(outcome === 'unfit' ? 'busy' : 'failed', why))
-    else if (status >= 300) this.decide(denialOf(status, this.#fields, body))
+    else if (status >= 300) this.decide(denialOf(this.check, status, this.#fields, body))
     if (status === 0) this.ended(outcome, why)
     else this.ended(status >= 500 ? 'failed' : 'answered', `it answers ${status}`)
   }
@@ -186,7 +186,12 @@ function passOf({ identity, upstreamHeaders }: ForwardCheck, all: readonly strin
   return { verdict: { kind: 'allowed', ...verdict }, own: cookies.length > 0, size: sizeOf(fields) }
 }
 
-function denialOf(status: number, all: readonly string[], body: Buffer | undefined): Answered {
+function denialOf(
+  { by }: ForwardCheck,
+  status: number,
+  all: readonly string[],
+  body: Buffer | undefined,
+): Answered {
   const fields = chosen(
     all,
     (name) => FOR_CLIENTS.has(name) && (body !== undefined || !name.startsWith('content-')),
@@ -196,7 +201,8 @@ function denialOf(status: number, all: readonly string[], body: Buffer | undefin
   const denial = { kind: 'denied', status, fields, body: body ?? Buffer.alloc(0) } as const
   return {
     verdict: status < 500 ? denial : { kind: 'failed', why: `it answers ${status}`, answer: denial },
-    own: valuesOf(all, 'set-cookie').length > 0,
+    // A redirect to a login leads back to what this client asked for. With fewer parts, another one could get it.
+    own: [...valuesOf(all, 'set-cookie'), ...(by === undefined ? [] : valuesOf(all, 'location'))].length > 0,
     size: sizeOf(fields) + denial.body.length,
   }
 }

@@ -125,6 +125,20 @@ t.test('the file may say that fewer parts count', async (t) => {
   t.equal(service.received.length, 3)
 })
 
+t.test('with fewer parts, no client gets a redirect that was made for another', async (t) => {
+  const redirect: Handler = (req, res) =>
+    void res.writeHead(302, { Location: `/login?rd=${req.headers['x-forwarded-uri']}` }).end()
+  const { ask } = await open(t, redirect, {
+    cache: { for: 10_000, denied_for: 10_000, by: ['authorization'] },
+  })
+  const none = { values: [undefined] }
+  const verdicts = [ask({ ...none, uri: '/a' }), ask({ ...none, uri: '/b' })]
+  const [one, other] = await Promise.all(verdicts)
+  t.match(one, { fields: ['Location', '/login?rd=/a'] })
+  t.match(other, { fields: ['Location', '/login?rd=/b'] })
+  t.match(await ask({ ...none, uri: '/c' }), { fields: ['Location', '/login?rd=/c'] })
+})
+
 t.test('answers are forgotten when their time is over', async (t) => {
   let handler: Handler = let200
   const cache = { for: 30_000, denied_for: 2_000 }
