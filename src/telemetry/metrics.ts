@@ -7,7 +7,7 @@ import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/
 import type { MetricSources } from './metrics/metric-sources.js'
 import { requestsOf, type Traffic, trafficOf } from './metrics/overview.js'
 import { type Reading, readFamilies, readProcess } from './metrics/process-counts.js'
-import { createProcessMetrics } from './metrics/process-metrics.js'
+import { processMetrics } from './metrics/process-metrics.js'
 import { createRecorder, type Recorder } from './metrics/recorder.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
@@ -44,7 +44,7 @@ export interface Metrics extends Recorder {
 
 export function createMetrics(options: MetricsOptions): Metrics {
   const families = createFamilies(options.exponential)
-  const ofProcess = createProcessMetrics()
+  const ofProcess = processMetrics()
   const reloads = reloadCells(families)
   // Starts at 0, so that the first event is an increase.
   for (const result of ['applied', 'rejected', 'unchanged']) families.tlsReloads.cell(result)

@@ -12,7 +12,7 @@ import {
 import { type Traffic, trafficOf } from '../telemetry/metrics/overview.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 import { readFamilies, readProcess } from '../telemetry/metrics/process-counts.js'
-import { createProcessMetrics } from '../telemetry/metrics/process-metrics.js'
+import { processMetrics } from '../telemetry/metrics/process-metrics.js'
 import type { State } from './supervisor.js'
 import { createTotals, type WorkerReading } from './totals.js'
 
@@ -39,7 +39,7 @@ export function createFigures(options: FiguresOptions) {
   /** Families that this process counts as well as the workers. */
   const own = createFamilies()
   const totals = createTotals(families, createFamilies(exponential))
-  const ofProcess = createProcessMetrics()
+  const ofProcess = processMetrics()
   const reloads = reloadCells(families)
   const exits = { drained: families.workerExits.cell('drained'), failed: families.workerExits.cell('failed') }
   let latest: readonly WorkerReading[] = []

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
 import { startGateway } from '../../src/main.js'
+import { processMetrics } from '../../src/telemetry/metrics/process-metrics.js'
 import { eventually } from '../support/eventually.js'
 import { recordingUpstream } from '../support/http/upstream.js'
 import { startRedis } from '../support/redis/redis.js'
@@ -56,4 +57,8 @@ log: { access: off, level: silent }
     () => open().resources.length <= before.resources.length,
   )
   t.strictSame(open().listeners, before.listeners)
+})
+
+t.test('a second gateway measures the process with what the first has opened', async (t) => {
+  t.equal(processMetrics(), processMetrics())
 })
