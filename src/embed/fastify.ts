@@ -86,13 +86,18 @@ export async function tidegate(app: FastifyInstance, options: TidegateOptions): 
   function handle(request: FastifyRequest, reply: FastifyReply): void {
     const { raw: req } = request
     const { raw: res } = reply
-    if (!plane.takes(req)) {
+    if (DOUBLE_SLASH.test(req.url!) || !plane.takes(req)) {
       reply.callNotFound()
       return
     }
     const caller = callerOf(request)
-    if (req.readableDidRead || req.readableFlowing === true) throw new Error(READ)
     const { socket } = req
+    if (req.readableDidRead || req.readableFlowing === true) {
+      // Nobody may read the rest.
+      reply.header('connection', 'close')
+      endGently(socket)
+      throw new Error(READ)
+    }
     if ((socket as TLSSocket).encrypted === true && securedOf(socket) === undefined)
       setSecured(socket, { certificate: readClientCertificate(socket as TLSSocket) })
     reply.hijack()
@@ -170,6 +175,12 @@ export default tidegate
 
 // Fastify refuses to register it in another major version.
 Object.assign(tidegate, { [Symbol.for('plugin-meta')]: { name: 'tidegate', fastify: '5.x' } })
+
+/**
+ * Matches a target whose path has two slashes in a row. The gateway counts them as one. Fastify does not: it may have sent
+ * `//admin/x` past the hooks of `/admin`.
+ */
+const DOUBLE_SLASH = /^(?:https?:\/\/[^/?#]*)?\/(?:[^?#]*\/)?\//i
 
 /** Upgrades on their way through an application, with the bytes behind their headers. */
 const upgrades = new WeakMap<IncomingMessage, Buffer>()

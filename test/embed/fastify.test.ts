@@ -240,6 +240,26 @@ t.test('with a prefix the gateway gets that part of the paths, whole', async (t)
   )
 })
 
+t.test('no spelling of a path leads past the hooks of its prefix', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const { app } = await startApp(t, config(upstream.origin), {
+    before: (app) => void app.all('/api/admin/*', async (_request, reply) => reply.code(401).send('no')),
+  })
+  t.equal(await status('/api/admin/x'), 401)
+  for (const path of ['//api/admin/x', '/api//admin/x', 'http://gateway.example//api/admin/x'])
+    t.equal(await status(path), 404, path)
+  t.equal(upstream.received.length, 0)
+  t.equal(await status('/api/x?to=http://y'), 200)
+  t.equal(await status('http://gateway.example/api/x'), 200)
+
+  async function status(path: string): Promise<number | undefined> {
+    const sent = await openRaw((app.server.address() as AddressInfo).port)
+    sent.write(rawRequest(`GET ${path}`, 'Connection: close'))
+    await sent.closed()
+    return sent.responses()[0]?.status
+  }
+})
+
 t.test('large and slow bodies stream through, and Expect: 100-continue is answered once', async (t) => {
   const upstream = await recordingUpstream(t)
   const { origin } = await startApp(t, config(upstream.origin), { fastify: { bodyLimit: 10 } })
