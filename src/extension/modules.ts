@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import * as nodeModule from 'node:module'
 import { pathToFileURL } from 'node:url'
@@ -46,6 +47,7 @@ export async function loadModule(file: string): Promise<LoadedModule> {
   resolving ??= resolveToOurselves()
   await resolving
   const url = pathToFileURL(file).href
+  process.once('exit', reportExit)
   try {
     const { default: extension } = await inTime(import(renewals === 0 ? url : `${url}?${renewals}`))
     if (typeof extension?.create !== 'function') {
@@ -56,6 +58,16 @@ export async function loadModule(file: string): Promise<LoadedModule> {
     return module
   } catch (error) {
     throw new Error(`cannot be loaded: ${describeError(error, url)}; correct the module`)
+  } finally {
+    process.off('exit', reportExit)
+  }
+
+  function reportExit(): void {
+    process.exitCode = 1
+    writeSync(
+      2,
+      `tidegate: the module ${file} ended the process while it was loaded; remove process.exit from it\n`,
+    )
   }
 }
 
@@ -73,10 +85,15 @@ export async function inTime<T>(promise: T | Promise<T>): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
-/** Returns the file of the extension that an error comes from; undefined if it comes from none. */
-export function moduleBehind(error: unknown): string | undefined {
-  const stack = error instanceof Error ? String(error.stack) : ''
-  return [...loaded.keys()].find((file) => stack.includes(file) || stack.includes(pathToFileURL(file).href))
+/**
+ * Returns the file of the module that an exception comes from; undefined if it is none of an extension. Nothing but an
+ * extension throws what is no error: then it is the first module.
+ */
+export function moduleBehind(thrown: unknown): string | undefined {
+  const stack = thrown instanceof Error ? String(thrown.stack) : undefined
+  return [...loaded.keys()].find(
+    (file) => stack === undefined || stack.includes(file) || stack.includes(pathToFileURL(file).href),
+  )
 }
 
 /** Forgets modules, so that their present files are loaded next. The old ones stay in memory. */
@@ -102,13 +119,17 @@ async function hashOf(file: string): Promise<string | undefined> {
   }
 }
 
-/** Describes an error of a module in one line, with the line of the module that threw it. */
+/** Describes an error of a module in one line, with the line of the module that threw it. Whatever was thrown, this does not throw. */
 export function describeError(error: unknown, url: string): string {
-  const { message, stack = '' } = error instanceof Error ? error : new Error(String(error))
-  const at = stack.indexOf(url)
-  const line = at < 0 ? undefined : /^[^:\s]*:(\d+)/.exec(stack.slice(at + url.length))?.[1]
-  const text = message.split('\n', 1)[0]!
-  return line === undefined ? text : `${text} (line ${line})`
+  try {
+    const { message, stack = '' } = error instanceof Error ? error : new Error(String(error))
+    const at = stack.indexOf(url)
+    const line = at < 0 ? undefined : /^[^:\s]*:(\d+)/.exec(stack.slice(at + url.length))?.[1]
+    const text = message.split('\n', 1)[0]!
+    return line === undefined ? text : `${text} (line ${line})`
+  } catch {
+    return 'it threw a value that cannot be shown'
+  }
 }
 
 let resolving: Promise<void> | undefined

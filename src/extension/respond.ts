@@ -12,12 +12,16 @@ export interface Problem {
   readonly [member: string]: unknown
 }
 
-const MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'detail', 'code', 'instance'])
+const MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'code', 'instance'])
 
-/** Headers that describe the connection or the length of the body. Only the gateway writes them. */
-const NOT_YOURS: ReadonlySet<string> = new Set(
-  'connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade'.split(' '),
+/** Headers of the connection, of the framing, and the request's id. Only the gateway writes them. */
+export const NOT_YOURS: ReadonlySet<string> = new Set(
+  'connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade via x-request-id'.split(
+    ' ',
+  ),
 )
+/** Most characters of all headers that a hook may set. */
+const MAX_FIELDS = 16_384
 
 /** Marks replies of any copy of this module: an extension may have another than the gateway. */
 const REPLY: unique symbol = Symbol.for('tidegate.reply')
@@ -72,12 +76,9 @@ export function headerList(headers: Fields): string[] {
   const list: string[] = []
   for (const [name, value] of Object.entries(headers)) {
     if (value === null) continue
-    for (const one of typeof value === 'string' ? [value] : value) {
-      checkHeader(name, one)
-      list.push(name, one)
-    }
+    for (const one of typeof value === 'string' ? [value] : value) list.push(name, one)
   }
-  return list
+  return checked(list)
 }
 
 /**
@@ -90,8 +91,7 @@ export function replyFrom(value: unknown): Reply {
     throw new TypeError('only respond() makes a response')
   const { status, headers, body, problem } = value as Reply
   checkStatus(status)
-  const list = [...headers]
-  for (let i = 0; i < list.length; i += 2) checkHeader(list[i]!, list[i + 1]!)
+  const list = checked([...headers])
   if (body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array))
     throw new TypeError('the body of a response must be text or bytes')
   return makeReply(status, list, body, problem)
@@ -102,10 +102,18 @@ function checkStatus(status: number): void {
     throw new TypeError('respond: the status must be a whole number from 200 to 599')
 }
 
-function checkHeader(name: string, value: string): void {
-  validateHeaderName(name)
-  if (NOT_YOURS.has(name.toLowerCase()))
-    throw new TypeError(`the header ${name} is written by the gateway alone`)
-  validateHeaderValue(name, value)
-  if (typeof value !== 'string') throw new TypeError(`the header ${name} must be text`)
+function checked(headers: string[]): string[] {
+  let length = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!
+    const value = headers[i + 1]!
+    validateHeaderName(name)
+    if (NOT_YOURS.has(name.toLowerCase()))
+      throw new TypeError(`the header ${name} is written by the gateway alone`)
+    validateHeaderValue(name, value)
+    if (typeof value !== 'string') throw new TypeError(`the header ${name} must be text`)
+    length += name.length + value.length
+  }
+  if (length > MAX_FIELDS) throw new TypeError(`the headers have more than ${MAX_FIELDS} characters`)
+  return headers
 }

@@ -61,7 +61,7 @@ t.test(
   'an exception of an extension that no code caught is logged and does not end the process',
   async (t) => {
     const folder = t.testdir({
-      'own.mjs': `export default { create() { setTimeout(() => { throw new Error('boom') }) } }`,
+      'own.mjs': `export default { create() { setTimeout(() => { throw new Error('boom') }); setTimeout(() => { throw 'text' }) } }`,
     })
     const file = join(folder, 'own.mjs')
     const thrown = await run(`
@@ -77,6 +77,11 @@ t.test(
         level: 'error',
         msg: `an exception of the extension in ${file} was not caught`,
         err: { message: 'boom' },
+      },
+      {
+        level: 'error',
+        msg: `an exception of the extension in ${file} was not caught`,
+        err: { type: 'string', message: 'text' },
       },
     ])
   },

@@ -1,6 +1,7 @@
 // Tests src/cli/commands/{ban,override,unban,why}.ts
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { request } from 'undici'
 import { freePort } from '../support/free-port.js'
@@ -128,4 +129,26 @@ routes: [{ path: /*, service: api }]
   t.match(lines[0], /^Not limited: tier free is unlimited on$/)
   t.ok(lines.length > 6, shown)
   for (const line of lines.filter((line) => line.includes(' '))) t.ok(line.length <= 40, line)
+})
+
+t.test('check ends, and with the right code, whatever a module of an extension does', async (t) => {
+  const yaml = (module: string) => `
+tiers: [free]
+extensions: [{ name: own, module: ${module} }]
+services: { payments: { upstreams: [http://127.0.0.1:9] } }
+routes: [{ path: /a, service: payments, use: [own] }]
+`
+  const cwd = t.testdir({
+    'timer.mjs': 'setInterval(() => {}, 1000); export default { create: () => ({ onRequest() {} }) }',
+    'exit.mjs': 'process.exit(0)',
+    'timer.yaml': yaml('timer.mjs'),
+    'exit.yaml': yaml('exit.mjs'),
+  })
+  const check = (file: string) =>
+    promisify(execFile)(process.execPath, [CLI, 'check', '--config', file], { cwd, timeout: 20_000 })
+  t.match(await check('timer.yaml'), { stdout: /timer.yaml is good/ })
+  await t.rejects(check('exit.yaml'), {
+    code: 1,
+    stderr: /the module .*exit.mjs ended the process while it was loaded; remove process.exit from it/,
+  })
 })

@@ -81,6 +81,10 @@ t.test('respond makes text, bytes, JSON and problems', async (t) => {
   t.match(respond(200, Buffer.from('x')), { headers: ['content-type', 'application/octet-stream'] })
 })
 
+t.test('a problem may name its status', async (t) => {
+  t.match(respond(403, { status: 403, detail: 'No.' }), { body: undefined, problem: { detail: 'No.' } })
+})
+
 t.test('respond refuses what cannot be sent', async (t) => {
   t.throws(() => respond(101), { message: 'respond: the status must be a whole number from 200 to 599' })
   t.throws(() => respond(200.5))
@@ -89,5 +93,9 @@ t.test('respond refuses what cannot be sent', async (t) => {
   t.throws(() => respond(200, '', { 'x-a': 1 as unknown as string }))
   t.throws(() => respond(200, '', { 'Content-Length': '3' }), {
     message: 'the header Content-Length is written by the gateway alone',
+  })
+  t.throws(() => respond(200, '', { 'X-Request-Id': 'mine' }))
+  t.throws(() => respond(200, '', { 'x-a': 'x'.repeat(20_000) }), {
+    message: 'the headers have more than 16384 characters',
   })
 })

@@ -223,6 +223,12 @@ const REFUSED: [what: string, module: string, rest: string, message: RegExp][] =
     'options: { a: 1 }',
     /extensions\[0\].options: unknown key "a"; there are no known keys/,
   ],
+  [
+    'a create that throws what cannot be shown',
+    'export default { create() { throw { toString() { throw 1 } } } }',
+    '',
+    /create failed: it threw a value that cannot be shown; correct the module/,
+  ],
   ['no hooks', 'export default { create() {} }', '', /create failed: it returned no hooks/],
   [
     'an unknown hook',

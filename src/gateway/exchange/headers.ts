@@ -16,6 +16,8 @@ class HeadersRead {
   sent = NONE
   /** End-to-end headers for the upstream as a flat name, value list, without those that the gateway sets itself. */
   forward = NONE
+  /** True if a name in `forward` is the twin of another name to a CGI-style backend: it has `_` or the like. */
+  odd = false
   host: string | undefined
   /** Content-Length; -1 if there is none. */
   contentLength = -1
@@ -98,6 +100,7 @@ export function readHeaders(
       if (plain !== name) {
         // A twin of a header that the gateway vouches for must not pass.
         if (table.has(plain) || isClaim(plain) || plain.startsWith('x-forwarded-')) continue
+        read.odd = true
       } else if (isClaim(name) || (!trusted && name.startsWith('x-forwarded-'))) {
         continue
       }

@@ -11,6 +11,7 @@ export function hookStateOf(x: Exchange): HookState {
     notes: [],
     cost: 0,
     upstream: undefined,
+    read: undefined,
     waiting: undefined,
     aborter: undefined,
   }
@@ -51,7 +52,12 @@ class RequestView implements ExtensionRequest {
       : headers.forwardedProto.toLowerCase() === 'https'
   }
   header(name: string) {
-    return joinedField(this.#x.headers.sent, String(name).toLowerCase())
+    const { headers, hooks } = this.#x
+    const lower = String(name).toLowerCase()
+    const state = hooks!
+    state.read ??= new Set()
+    state.read.add(lower)
+    return joinedField(headers.sent, lower)
   }
   get route() {
     return this.#x.route!.label

@@ -13,8 +13,6 @@ import { shapeOwn } from '../transform/response-headers.js'
  * functions throw a TypeError for what a hook may not return, and whatever a hostile value throws.
  */
 
-/** Most characters of all headers that a hook may set. */
-const MAX_FIELDS = 16_384
 /** Longest id of a consumer or tenant, in characters. */
 const MAX_ID = 256
 /** Controls, unassigned characters and halves of a pair. */
@@ -43,8 +41,6 @@ export function changeOf(value: unknown, forbids: (name: string) => boolean): Fi
   if (value === undefined) return undefined
   const fields = membersOf(value, 'headers') as Fields
   const put = headerList(fields)
-  if (put.reduce((sum, text) => sum + text.length, 0) > MAX_FIELDS)
-    throw new TypeError(`the headers have more than ${MAX_FIELDS} characters`)
   const names = Object.keys(fields).map((name) => name.toLowerCase())
   const forbidden = names.find(forbids)
   if (forbidden !== undefined) throw new TypeError(`a hook may not change the header ${forbidden}`)
@@ -93,6 +89,6 @@ export function answerOf(value: unknown, x: Exchange, extension: string, hook: s
 }
 
 function problemText(status: number, problem: NonNullable<Reply['problem']>, requestId: string): string {
-  const { title = STATUS_CODES[status] ?? 'Refused', ...rest } = problem
+  const { title = STATUS_CODES[status] ?? 'Refused', status: _, ...rest } = problem
   return JSON.stringify({ title, status, ...rest, request_id: requestId })
 }

@@ -1,5 +1,6 @@
 import type { Refusal } from '../../errors.js'
 import type { ExtensionResponse } from '../../extension/define.js'
+import { NOT_YOURS } from '../../extension/respond.js'
 import type { BoundHook } from '../../extension/route-hooks.js'
 import { give, type Share, type Shares, take } from '../../shares.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -17,20 +18,6 @@ import { hasNoBody } from './upstream-response.js'
 
 /** Overhead per piece, in bytes: many small pieces would cost more than their bytes. */
 const PIECE_BYTES = 128
-
-/** Headers that hooks may not change: of the hop, of the framing, and the request's id. */
-const FORBIDDEN: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'via',
-  'x-request-id',
-])
 
 /** Further headers that are wrong once the body is another one: it has no parts and no version that the upstream knows. */
 const OF_BODY: ReadonlySet<string> = new Set([...UNTRUE, 'accept-ranges', 'content-length', 'etag'])
@@ -173,7 +160,7 @@ export class HookedResponse implements HookKind {
       throw new TypeError('status must be a whole number from 200 to 599')
     if (hasNoBody(status as number) !== hasNoBody(this.status))
       throw new TypeError(`status ${status} cannot stand in for ${this.status}: one of them has no body`)
-    const change = changeOf(headers, (name) => FORBIDDEN.has(name))
+    const change = changeOf(headers, (name) => NOT_YOURS.has(name))
     const replacement = replacementOf(body, hook)
     this.status = status as number
     if (replacement !== undefined) {

@@ -6,7 +6,7 @@ import { rewritten } from '../../config/values/rewrite.js'
 import { plainAddress } from '../../net/address-key.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
-import { type FieldChange, withChange } from '../exchange/hook-state.js'
+import { type FieldChange, withChange, withoutTwins } from '../exchange/hook-state.js'
 import { hideUnchecked, pushAuthFields } from '../transform/auth-fields.js'
 import { applyRules } from '../transform/header-rules.js'
 import { pushIdentity } from '../transform/identity-headers.js'
@@ -59,7 +59,10 @@ export function upstreamHeaders(
   const via = viaOf(req)
   out.push('Via', headers.via === undefined ? via : `${headers.via}, ${via}`, 'X-Request-Id', x.requestId)
   const all = route.hooks?.onResponse?.some(({ body }) => body !== undefined) ? withChange(out, WHOLE) : out
-  return x.hooks?.upstream === undefined ? all : withChange(all, x.hooks.upstream)
+  if (x.hooks === undefined) return all
+  const { read, upstream: change } = x.hooks
+  const checked = headers.odd && read !== undefined ? withoutTwins(all, read) : all
+  return change === undefined ? checked : withChange(checked, change)
 }
 
 /** Change to the header of a request whose response hooks read: they want all of it, and not encoded. */

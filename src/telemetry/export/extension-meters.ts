@@ -28,6 +28,9 @@ export interface ExtensionMeters {
 /** Log of an extension. */
 type ExtensionLog = { warn(message: string, fields: object): void }
 
+/** Bound for callbacks of extensions: one that takes longer records nothing, and it may never return. */
+const PATIENCE = { timeoutMillis: 1_000 }
+
 /** Reader that collects only when `collect` is called. */
 class AskedReader extends MetricReader {
   protected async onShutdown(): Promise<void> {}
@@ -46,9 +49,9 @@ export function createExtensionMeters(): ExtensionMeters {
       meters.set(extension, meter)
       return meter
     },
-    collect: () => reader.collect(),
+    collect: () => reader.collect(PATIENCE),
     async read() {
-      const { resourceMetrics } = await reader.collect()
+      const { resourceMetrics } = await reader.collect(PATIENCE)
       const readings = resourceMetrics.scopeMetrics.flatMap(({ scope, metrics }) =>
         metrics.map((metric) => readingOf(scope.name, metric)),
       )

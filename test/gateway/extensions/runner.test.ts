@@ -356,6 +356,20 @@ t.test(
   },
 )
 
+t.test('no twin of a header that a hook has read, set or removed reaches the upstream', async (t) => {
+  const { get, payments } = await site(t, {
+    identify: (request: ExtensionRequest) => ({ consumer: request.header('X-Partner')! }),
+    onUpstreamRequest: () => ({ headers: { 'X-Entitled': 'yes', 'x-score': null } }),
+  })
+  const twins = { x_partner: 'victim', 'X.Partner': 'victim', x_entitled: 'forged', x_score: '1' }
+  t.equal((await get(undefined, { 'x-partner': 'acme', x_own: 'a', ...twins })).status, 200)
+  const [sent] = payments.received
+  t.same(sent!.values('x-partner'), ['acme'])
+  t.same(sent!.values('x-entitled'), ['yes'])
+  t.same(sent!.values('x_own'), ['a'], 'others pass')
+  for (const name of Object.keys(twins)) t.same(sent!.values(name.toLowerCase()), [], name)
+})
+
 t.test('onDenied changes the header and detail of a 429; a failure leaves it as it is', async (t) => {
   let result: unknown = { detail: 'Buy more.', headers: { 'X-Upgrade': 'https://shop', RateLimit: null } }
   const { get } = await site(t, {

@@ -52,3 +52,12 @@ t.test('the series of an extension are bounded', async (t) => {
   )
   t.ok(values.some(({ labels }) => labels.otel_metric_overflow === 'true'))
 })
+
+t.test('a callback that never returns holds up nothing but itself', async (t) => {
+  const meters = createExtensionMeters()
+  const meter = meters.meter('slow', { warn() {} })
+  t.equal(await meter, meter, 'a meter is a plain object to whoever awaits or prints it')
+  meter.createObservableGauge('stuck').addCallback(() => new Promise(() => {}))
+  meter.createCounter('calls').add(2)
+  t.match(await meters.read(), [{ name: 'extension_slow_calls_total', values: [{ value: 2 }] }])
+})
