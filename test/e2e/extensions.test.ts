@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHmac } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
@@ -8,7 +8,10 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { startGateway } from '../../src/main.js'
-import { startBackend } from '../support/gateway/process.js'
+import { eventually } from '../support/eventually.js'
+import { freePort } from '../support/free-port.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, startProcessOn } from '../support/gateway/process.js'
 
 /** Runs the examples of docs/extensions.md in a gateway. */
 
@@ -175,4 +178,41 @@ routes: [{ path: /orders/*, service: orders, use: [redact] }]
     t.match(JSON.parse(text), { code: 'extension_failed' })
     t.notMatch(text, /DE1|xxx/)
   }
+})
+
+t.test('changed code waits for SIGUSR2, and check says that it waits', async (t) => {
+  const code = (text: string) =>
+    `import { defineExtension, respond } from 'tidegate/extension'
+export default defineExtension({ create: () => ({ onRequest: () => respond(200, '${text}') }) })`
+  const folder = t.testdir({ 'one.mjs': code('old') })
+  const adminPort = await freePort()
+  const configFile = `${folder}/tidegate.yaml`
+  writeFileSync(
+    configFile,
+    `
+listen: 127.0.0.1:0
+admin: { listen: "127.0.0.1:${adminPort}" }
+tiers: [free]
+extensions: [{ name: one, module: ./one.mjs }]
+services: { api: { upstreams: [http://127.0.0.1:9] } }
+routes: [{ path: /*, service: api, use: [one] }]
+server: { shutdown_delay: 0 }
+log: { access: off }
+`,
+  )
+  const gateway = await startProcessOn(t, configFile, {}, ['--workers', '1'])
+  const answer = async () => (await request(gateway.address)).body.text()
+  const check = () => tidegate(['check', '--config', configFile])
+  t.equal(await answer(), 'old')
+  t.match(await check(), { code: 0, stderr: '' })
+  writeFileSync(`${folder}/one.mjs`, code('new'))
+  await eventually('check says so', async () =>
+    /the running gateway: the module of the extension one has changed since it was loaded; it takes effect at/.test(
+      (await check()).stderr,
+    ),
+  )
+  t.equal(await answer(), 'old')
+  gateway.child.kill('SIGUSR2')
+  await eventually('the new code runs', async () => (await answer().catch(() => '')) === 'new')
+  t.match(await check(), { code: 0, stderr: '' })
 })

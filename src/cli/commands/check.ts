@@ -1,6 +1,9 @@
+import { NEWER } from '../../config/load/extension-instances.js'
 import { type ConfigError, formatError } from '../../config/load/load.js'
+import type { Config } from '../../config/schema/schema.js'
 import { compileSnapshot } from '../../config/snapshot/snapshot.js'
-import { JSON_OPTION, WrongUse } from '../command.js'
+import { withControl } from '../client/with-control.js'
+import { type CommandIo, JSON_OPTION, Refused, WrongUse } from '../command.js'
 import { CONFIG_OPTION, configFile, readWithExtensions } from '../config-file.js'
 import { defineCommand } from '../define-command.js'
 import { describeConfig, summarizeConfig } from '../print/describe-config.js'
@@ -34,10 +37,27 @@ that the configuration names, and creates its extensions.`,
     return {
       data: { ok: true, file, ...summarizeConfig(snapshot), warnings },
       text: hash ? snapshot.hash : (columns) => describeConfig(file, snapshot, columns),
-      aside: warnings.map(formatWarning).join('\n'),
+      aside: [...warnings.map(formatWarning), ...(await outdated(io, file, loaded.config))].join('\n'),
     }
   },
 })
+
+/**
+ * Returns the running gateway's warnings about modules of extensions that are newer on disk: only the gateway knows what it
+ * has loaded. None if no gateway answers.
+ */
+async function outdated(io: CommandIo, file: string, { extensions }: Config): Promise<string[]> {
+  if (extensions === undefined) return []
+  try {
+    return await withControl(io, { config: file, admin: undefined, whose: 'gateway' }, async (control) => {
+      const running = await control.call<{ warnings: readonly string[] }>('GET', '/config', undefined, 500)
+      return running.warnings.filter((one) => one.includes(NEWER)).map((one) => `the running gateway: ${one}`)
+    })
+  } catch (error) {
+    if (error instanceof Refused) return []
+    throw error
+  }
+}
 
 function formatWarning(warning: ConfigError): string {
   return formatError({ ...warning, message: `warning: ${warning.message}` })

@@ -52,6 +52,9 @@ export interface PreparedExtensions {
   abandon(): void
 }
 
+/** Part of the warning about a module that is newer on disk. */
+export const NEWER = 'has changed since it was loaded'
+
 export interface Extensions {
   /**
    * Makes the instances that a configuration needs: one for each name, kept while its module and options are the same. Never
@@ -159,7 +162,7 @@ export function createExtensions({
           outdated.delete(name)
           continue
         }
-        const message = `the module of the extension ${name} has changed since it was loaded; it takes effect at the next start, or when SIGUSR2 replaces the workers`
+        const message = `the module of the extension ${name} ${NEWER}; it takes effect at the next start, or when SIGUSR2 replaces the workers`
         if (!outdated.has(name)) write('warn', { extension: name, module: resolve(module) }, message)
         outdated.add(name)
         messages.push(message)
