@@ -12,6 +12,8 @@ export interface Door {
 }
 
 export interface DoorTls {
+  /** Its key in the file: `server.tls`, or `listen[1].tls`. */
+  readonly key: string
   /** Place of the settings in the file. */
   readonly path: readonly (string | number)[]
   readonly settings: NonNullable<Config['server']['tls']>
@@ -19,14 +21,15 @@ export interface DoorTls {
 
 /** Returns all addresses: first those where the gateway serves requests. */
 export function doorsOf({ listen, server }: Pick<Config, 'listen' | 'server'>): readonly Door[] {
-  const shared = server.tls && { path: ['server', 'tls'], settings: server.tls }
+  const shared = server.tls && { key: 'server.tls', path: ['server', 'tls'], settings: server.tls }
   if ('host' in listen) return [{ key: 'listen', at: listen, tls: shared, redirect: undefined }]
   const doors = listen.map((entry, i): Door => {
     const key = `listen[${i}]`
     if ('unix' in entry)
       return { key, at: { path: entry.unix, mode: entry.mode }, tls: undefined, redirect: undefined }
     const { address, tls, redirect } = entry
-    const own = typeof tls === 'object' ? { path: ['listen', i, 'tls'], settings: tls } : undefined
+    const own =
+      typeof tls === 'object' ? { key: `${key}.tls`, path: ['listen', i, 'tls'], settings: tls } : undefined
     return { key, at: address, tls: tls === true ? shared : own, redirect }
   })
   return [
@@ -37,10 +40,8 @@ export function doorsOf({ listen, server }: Pick<Config, 'listen' | 'server'>): 
 
 /** Returns the settings of TLS that are in use, each once. */
 export function tlsOf(doors: readonly Door[]): readonly DoorTls[] {
-  const byPath = new Map(
-    doors.flatMap(({ tls }) => (tls === undefined ? [] : [[tls.path.join(), tls] as const])),
-  )
-  return [...byPath.values()]
+  const byKey = new Map(doors.flatMap(({ tls }) => (tls === undefined ? [] : [[tls.key, tls] as const])))
+  return [...byKey.values()]
 }
 
 /** Formats an address as in the file. */

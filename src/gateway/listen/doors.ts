@@ -40,26 +40,20 @@ export async function openDoors(
 ): Promise<Doors> {
   const doors = doorsOf(settings)
   const alpn = settings.server.http2.enabled ? ['h2', 'http/1.1'] : ['http/1.1']
-  const byPath = new Map<string, Tls>()
-  const keyOf = (path: readonly (string | number)[]) =>
-    path
-      .map((step) => (typeof step === 'number' ? `[${step}]` : step))
-      .join('.')
-      .replaceAll('.[', '[')
+  const byKey = new Map<string, Tls>()
   const close = () => {
-    for (const tls of byPath.values()) tls.close()
+    for (const tls of byKey.values()) tls.close()
   }
-  for (const { path, settings } of tlsOf(doors)) {
-    const key = keyOf(path)
+  for (const { key, settings } of tlsOf(doors)) {
     try {
-      byPath.set(key, await openTls({ settings, path: key, alpn, log, onReload }))
+      byKey.set(key, await openTls({ settings, path: key, alpn, log, onReload }))
     } catch (error) {
       close()
       throw new Error((error as Error).message.replace(/^/gm, `${file}: `))
     }
   }
   const opened = ({ at, tls }: Door): EntranceDoor => ({
-    tls: tls && byPath.get(keyOf(tls.path)),
+    tls: tls && byKey.get(tls.key),
     unix: 'path' in at,
   })
   const [first, ...others] = doors
@@ -81,9 +75,9 @@ export async function openDoors(
       ...others.map((door, i) => urlOf(further[i]!.server, door)),
     ],
     reload({ server }) {
-      for (const [key, tls] of byPath) void tls.reload(key === 'server.tls' ? server.tls : undefined)
+      for (const [key, tls] of byKey) void tls.reload(key === 'server.tls' ? server.tls : undefined)
     },
-    expiries: () => [...byPath.values()].flatMap((tls) => tls.expiries()),
+    expiries: () => [...byKey.values()].flatMap((tls) => tls.expiries()),
     close,
   }
 }
