@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { createExtensions } from '../config/load/extension-instances.js'
-import { formatError, loadConfig } from '../config/load/load.js'
+import { type ConfigError, formatError, loadConfig } from '../config/load/load.js'
 import { loadWithExtensions } from '../config/load/load-with-extensions.js'
 import { type CommandIo, Refused, RefusedAsIs, whyUnreadable } from './command.js'
 
@@ -60,7 +60,15 @@ function readText(cwd: string, file: string): string {
  * @param otherwise a last line: what the user can do without a valid file
  */
 export function readGoodConfig(io: CommandIo, file: string, otherwise?: string) {
-  const loaded = readConfig(io, file)
-  if (loaded.ok) return loaded.config
-  throw new RefusedAsIs([...loaded.errors.map(formatError), otherwise ?? []].flat().join('\n'))
+  return goodOf(readConfig(io, file), otherwise).config
+}
+
+/** Returns a configuration that was read. Throws as `readGoodConfig` does if it is invalid. */
+export function goodOf<T extends { readonly ok: boolean }>(
+  loaded: T | { readonly ok: false; readonly errors: readonly ConfigError[] },
+  otherwise?: string,
+): Extract<T, { readonly ok: true }> {
+  if (loaded.ok) return loaded as Extract<T, { readonly ok: true }>
+  const { errors } = loaded as { readonly errors: readonly ConfigError[] }
+  throw new RefusedAsIs([...errors.map(formatError), otherwise ?? []].flat().join('\n'))
 }

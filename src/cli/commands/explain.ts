@@ -4,7 +4,7 @@ import { ADMIN_OPTION, OR_ASK_ADMIN } from '../client/admin-option.js'
 import { askAdmin } from '../client/ask-admin.js'
 import { withControl } from '../client/with-control.js'
 import { type CommandIo, JSON_OPTION, Refused, WrongUse } from '../command.js'
-import { CONFIG_OPTION, configFile, readGoodConfig } from '../config-file.js'
+import { CONFIG_OPTION, configFile, goodOf, readWithExtensions } from '../config-file.js'
 import { defineCommand } from '../define-command.js'
 import { describeAnswer, requestRows } from '../print/describe-decision.js'
 
@@ -81,12 +81,16 @@ async function fromGateway(
 
 async function fromFile(io: CommandIo, option: string | undefined, question: ExplainQuestion) {
   const file = configFile(io, option)
-  const config = readGoodConfig(io, file, OR_ASK_ADMIN)
+  const { config, prepared } = goodOf(await readWithExtensions(io, file), OR_ASK_ADMIN)
   const [{ compileSnapshot }, { adminOverStore }] = await Promise.all([
     import('../../config/snapshot/snapshot.js'),
     import('../client/own-admin.js'),
   ])
-  const admin = await adminOverStore(file, compileSnapshot(config, Date.now()), false)
+  const admin = await adminOverStore(
+    file,
+    compileSnapshot(config, Date.now(), undefined, prepared.hooks),
+    false,
+  )
   try {
     const { status, text } = await askAdmin(admin.address, 'POST', '/explain', question, undefined, PATIENCE)
     const explained = JSON.parse(text) as Explained & { detail?: string }

@@ -19,6 +19,21 @@ routes: [{ path: /*, service: payments }]
   t.ok(timers() <= before)
 })
 
+t.test('explain runs the hooks that allow it, and names the others, without a gateway, too', async (t) => {
+  const module = (explain: boolean) =>
+    `export default { create: () => ({ cost: { explain: ${explain}, run: () => 7 } }) }`
+  const yaml = `
+tiers: [free]
+extensions: [{ name: price, module: price.mjs }, { name: other, module: other.mjs }]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments, use: [price, other] }]
+`
+  const folder = t.testdir({ 'price.mjs': module(true), 'other.mjs': module(false), 'tidegate.yaml': yaml })
+  const { stdout } = await tidegate(['explain', 'GET', '/x', '--config', join(folder, 'tidegate.yaml')])
+  t.match(stdout, /cost +7/)
+  t.match(stdout, /cost of other was not run/)
+})
+
 // One test waits for a store that does not answer; the others run beside it.
 t.jobs = 2
 const APART = { buffered: true }
