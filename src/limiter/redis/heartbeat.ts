@@ -96,8 +96,8 @@ const CHANGES = HEARTBEAT_KEYS.changes
  * message got lost is in force a little later. Ticks come more often than that. Where all gateways stop hearing them at
  * once, they must not all read at once.
  */
-const READ_MIN = 560
-const READ_SPREAD = 240
+const READ_MIN = 600
+const READ_SPREAD = 200
 /** Interval between heartbeats that say that the gateway lives, in ms, evenly spread. */
 const BEAT_MIN = 2200
 const BEAT_SPREAD = 200
@@ -112,7 +112,7 @@ const TICK_NEWER = 100
 /** Interval between ticks, in ms, as `lua/heartbeat.lua` has it. */
 const TICK_EVERY = 500
 /** How long the server's clock is computed from one answer, in ms, and how wrong that may be in the end. */
-const CLOCK_FOR = 15_000
+const CLOCK_FOR = 60_000
 const CLOCK_ERROR = 10
 /** How long a heartbeat is valid, in ms: two that say that the gateway lives may be lost before it counts as dead. */
 const BELIEVED_FOR = 8000
