@@ -24,7 +24,7 @@ const OWN_FAULTS: ReadonlySet<string> = new Set(['UPSTREAM_UNSENDABLE', 'UPSTREA
 /** Bytes that a verdict takes in memory besides its texts. */
 const OVERHEAD = 256
 
-/** What a call has come to. */
+/** Outcome of a call. */
 export interface Answered {
   readonly verdict: AuthVerdict
   /** True if no other request may get the response: it sets a cookie, or leads back to what this one asked for. */

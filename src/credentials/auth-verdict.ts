@@ -19,7 +19,7 @@ export interface AuthPass {
   readonly fields: readonly string[]
   /** Values of Set-Cookie for the client. */
   readonly cookies: readonly string[]
-  /** Who the client is; undefined if the check asks for no id, or its response has none that is usable. */
+  /** Id of the client; undefined if the check asks for no id, or its response has none that is usable. */
   readonly consumer: string | undefined
   readonly tier: string | undefined
   readonly tenant: string | undefined

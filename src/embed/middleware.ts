@@ -73,7 +73,7 @@ export interface PluginOptions extends RouteLimit {
   readonly global?: boolean | undefined
 }
 
-/** What the doors need from the limiter. */
+/** Parts of the limiter that the middleware and the plugin need. */
 export interface Deciding {
   readonly service: Service
   readonly tiers: readonly string[]

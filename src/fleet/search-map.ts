@@ -2,7 +2,7 @@ import type { ReplicatedMap } from './replicated-map.js'
 
 /** Reads a map from the store in pages, for operators: a process may not hold all of it. */
 
-/** What to look for. */
+/** Conditions that select records. */
 export interface MapSearch<V> {
   /** `next` of the search that this one continues. Default: it begins. */
   readonly cursor?: string | undefined

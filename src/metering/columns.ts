@@ -2,7 +2,7 @@ import type { Config } from '../config/schema/schema.js'
 
 type Metering = NonNullable<Config['metering']>
 
-/** What a group is counted by, in the order in which its labels are stored. */
+/** Property that groups are counted by. */
 export type By = Metering['by'][number]
 
 /** Columns that are counted for every group. The others are filtered: requests with some statuses only. */

@@ -1,6 +1,6 @@
 import { COLUMNS } from './columns.js'
 
-/** What a group is known by. `null`: not counted by this, or there is none. */
+/** Labels of a group. `null`: not counted by this, or there is none. */
 export interface Labels {
   readonly consumer: string | null
   readonly tenant: string | null

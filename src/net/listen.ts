@@ -12,7 +12,7 @@ import { formatListen, type ListenAddress, type UnixAddress } from './addresses.
  */
 const BACKLOG = 4_096
 
-/** What listens: a Fastify app, or a server made into one by `listening`. */
+/** Listener: a Fastify app, or a server made into one by `listening`. */
 interface Listener {
   listen(at: { host?: string; port?: number; path?: string; readonly backlog: number }): Promise<unknown>
 }

@@ -32,7 +32,7 @@ const MOST_FAILED = 1000
 const FIRST_PAUSE = 1000
 const LONGEST_PAUSE = 30_000
 
-/** What the log says about a source. */
+/** Log messages about a source. */
 export interface HealthTexts {
   readonly failed: string
   readonly down: string

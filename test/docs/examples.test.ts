@@ -12,7 +12,7 @@ const CONFIG =
   'extensions listen admin store tiers default_tier tier_sources consumers trusted_proxies services routes server'.split(
     ' ',
   )
-const MORE = 'telemetry log explain edge'.split(' ')
+const MORE = 'telemetry log explain edge metering instance group'.split(' ')
 const UPSTREAM = 'http://127.0.0.1:9001'
 
 type Mapping = Record<string, unknown>

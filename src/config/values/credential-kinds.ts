@@ -58,7 +58,7 @@ export const CREDENTIAL_KINDS = {
 
 export type CredentialKindName = keyof typeof CREDENTIAL_KINDS
 
-/** What may have identified a consumer: a credential, or the application that the gateway is mounted in. */
+/** Names of what may have identified a consumer: a credential, or the application that the gateway is mounted in. */
 export type IdentifiedBy = CredentialKindName | 'application'
 
 const APPLICATION: CredentialKind = {

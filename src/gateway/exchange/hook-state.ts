@@ -5,7 +5,7 @@ import { plainName } from './headers.js'
 export interface HookState {
   /** Request as hooks see it. */
   readonly request: ExtensionRequest
-  /** What each hook did, for people: extension, hook, effect, … */
+  /** Notes on what each hook did, for people: extension, hook, effect, … */
   readonly notes: string[]
   /** Highest cost that a hook returned; 0: none did. */
   cost: number

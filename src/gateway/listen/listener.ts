@@ -31,7 +31,7 @@ export interface TlsStep {
   secure(socket: Socket, next: (secured: Socket) => void, failed: (why: string) => void): void
 }
 
-/** What differs between the addresses of a gateway. */
+/** Settings that differ between the addresses of a gateway. */
 export interface Door {
   /** Replaces plain text. */
   readonly tls?: TlsStep | undefined

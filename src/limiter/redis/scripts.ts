@@ -164,7 +164,7 @@ export function runAnnounce(client: Client, key: string, node: string, ttl: numb
   return run(client, announce, [key], [node, String(ttl)]) as Promise<number>
 }
 
-/** What a process says with a heartbeat. */
+/** Arguments of a heartbeat. */
 export interface HeartbeatCall {
   /** Id of the process; empty if it does not decide, and so is not counted. */
   readonly member: string
@@ -180,7 +180,7 @@ export interface HeartbeatCall {
   readonly names: readonly string[]
 }
 
-/** What a process hears with a heartbeat. */
+/** Reply to a heartbeat. */
 export interface HeartbeatReply {
   /** Number of gateways that decide and are alive. */
   readonly alive: number
