@@ -275,7 +275,7 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
       const theirs = tenant === undefined ? undefined : changesOf('tenant', tenant, service, policy, waits)
       const before = heard
       const found = (): Policy => {
-        // What was looked up before a change may be older.
+        // A look-up that began before a change may have read the older value.
         if (heard === before) {
           remember('consumer', consumer, own)
           if (theirs !== undefined) remember('tenant', tenant!, theirs)

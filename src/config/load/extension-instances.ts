@@ -148,7 +148,7 @@ export function createExtensions({
         commit: () => run(next, running),
         abandon() {
           run(running, next)
-          // What runs keeps its module. The files of others may be corrected, and are loaded again.
+          // A running instance keeps its module. Other modules may be corrected on disk, and are loaded again.
           const kept = new Set([...running.values()].map(({ settings }) => settings.module))
           const modules = (config.extensions ?? []).map(({ module }) => module)
           forgetModules(modules.filter((module) => !kept.has(module)).map((module) => resolve(module)))

@@ -108,7 +108,7 @@ export function loadConfig(text: string, options: LoadOptions): LoadResult {
   const before = errors.length
   const missing = (i: number, message: string) => say(errors)(['include', i], message)
   included.files = options.included ?? readIncluded(included.patterns, { file, text }, missing)
-  // What else is wrong may only seem so, because a file is missing.
+  // Further errors may only follow from the missing file.
   if (errors.length > before)
     return { ok: false, errors: inOrder(errors, new Map(), reading.used), warnings: [], included }
   for (const { file, text } of included.files) {
