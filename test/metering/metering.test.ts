@@ -5,9 +5,9 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { UsageEvent } from '../../src/metering/events.js'
 import { openMetering } from '../../src/metering/metering.js'
 import { eventually } from '../support/eventually.js'
+import { startReceiver } from '../support/gateway/metered.js'
 import { exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
 import { scratchFolder } from '../support/scratch.js'
 
@@ -18,34 +18,6 @@ const MINUTE = 60_000
 const snapshot = exampleSnapshot()
 const upstream = snapshot.services[0]!.upstreams[0]
 const log = { warn() {}, info() {} }
-
-/** Starts a receiver that removes duplicates by source and id, as OpenMeter does. `answer` chooses its status. */
-async function startReceiver(t: Test, answer: (events: readonly UsageEvent[]) => number = () => 204) {
-  const events = new Map<string, UsageEvent>()
-  const requests: {
-    readonly type: string | undefined
-    readonly token: string | undefined
-    readonly events: number
-  }[] = []
-  const server = createServer(async (req, res) => {
-    let text = ''
-    for await (const piece of req.setEncoding('utf8')) text += piece
-    const batch = JSON.parse(text) as UsageEvent[]
-    const { 'content-type': type, authorization: token } = req.headers
-    requests.push({ type, token, events: batch.length })
-    const status = answer(batch)
-    if (status < 300) for (const event of batch) events.set(`${event.source} ${event.id}`, event)
-    res.writeHead(status, status === 503 ? { 'retry-after': '1' } : {}).end('{}')
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}/api/v1/events?a=b`, events, requests }
-}
 
 async function open(t: Test, path: string, to: Settings['to'], changes: Partial<Settings> = {}) {
   const clock = { now: START }

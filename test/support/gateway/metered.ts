@@ -6,20 +6,31 @@ import { Pool } from 'undici'
 import type { UsageEvent } from '../../../src/metering/events.js'
 import type { GatewayProcess } from './process.js'
 
-/** Starts a receiver of usage events that removes duplicates by source and id, and that can be switched off. */
-export async function startReceiver(t: Test) {
+/**
+ * Starts a receiver of usage events that removes duplicates by source and id, as OpenMeter does, and that can be switched off.
+ *
+ * @param answer chooses the status for a batch
+ */
+export async function startReceiver(t: Test, answer: (events: readonly UsageEvent[]) => number = () => 204) {
   const events = new Map<string, UsageEvent>()
+  const requests: {
+    readonly type: string | undefined
+    readonly token: string | undefined
+    readonly events: number
+  }[] = []
   const state = { up: true }
   const server = createServer(async (req, res) => {
     let text = ''
     for await (const piece of req.setEncoding('utf8')) text += piece
-    const batch = state.up ? (JSON.parse(text) as UsageEvent[]) : []
-    for (const event of batch) events.set(`${event.source} ${event.id}`, event)
+    const batch = JSON.parse(text) as UsageEvent[]
+    const { 'content-type': type, authorization: token } = req.headers
+    requests.push({ type, token, events: batch.length })
+    const status = state.up ? answer(batch) : 503
     // Half of the time it was switched off only after it had taken them.
-    if (!state.up && Math.random() < 0.5) {
-      for (const event of JSON.parse(text) as UsageEvent[]) events.set(`${event.source} ${event.id}`, event)
+    if (status < 300 || (!state.up && Math.random() < 0.5)) {
+      for (const event of batch) events.set(`${event.source} ${event.id}`, event)
     }
-    res.writeHead(state.up ? 204 : 503).end()
+    res.writeHead(status, status === 503 ? { 'retry-after': '1' } : {}).end('{}')
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -32,7 +43,7 @@ export async function startReceiver(t: Test) {
     [...events.values()]
       .filter(({ subject }) => id === undefined || subject === id)
       .reduce((sum, { data }) => sum + Number(data[name] ?? 0), 0)
-  return { url: `http://127.0.0.1:${port}/events`, events, state, count }
+  return { url: `http://127.0.0.1:${port}/api/v1/events?a=b`, events, requests, state, count }
 }
 
 /** Returns the configuration of a gateway that meters in intervals of a second. */
