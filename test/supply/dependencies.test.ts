@@ -87,6 +87,8 @@ t.test('every licence is an allowed one', async (t) => {
   for (const license of ['GPL-3.0-only', 'MIT AND GPL-3.0-only', 'BUSL-1.1', 'SEE LICENSE IN x', undefined]) {
     t.equal(licenceProblems(lockOf({ license })).length, 1, String(license))
   }
+  t.strictSame(licenceProblems(lockOf({ license: 'MPL-2.0', dev: true })), [], 'unchanged, in tests')
+  t.equal(licenceProblems(lockOf({ license: 'MPL-2.0' })).length, 1, 'not in what is installed with Tidegate')
 })
 
 t.test('the page of licences names every package', async (t) => {
