@@ -13,6 +13,7 @@ declare module 'fastify' {
     /** The authenticated client; not set for probes and the page. */
     actor: Actor
     recorded: Recorded | undefined
+    auditId: string | undefined
   }
 }
 

@@ -84,6 +84,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
 
   app.decorateRequest('actor')
   app.decorateRequest('recorded')
+  app.decorateRequest('auditId')
   app.addHook('onRequest', async (request, reply) => {
     // responses are true only for a moment, and must not be shown inside another page
     reply.headers({
@@ -99,6 +100,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   app.addHook('onClose', async () => deps.access.close())
   app.addHook('onSend', async (request, reply) => {
     if (request.recorded !== undefined) reply.header('x-audit', request.recorded)
+    if (request.auditId !== undefined) reply.header('x-audit-id', request.auditId)
   })
 
   // The store may still have made the change, or a part of it.

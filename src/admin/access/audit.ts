@@ -38,6 +38,8 @@ export interface Audited {
   readonly actor: Actor
   /** Outcome for the entry; a response header reports it. */
   recorded: Recorded | undefined
+  /** Id of the stored entry, for `GET /audit/{id}`. */
+  auditId?: string | undefined
 }
 
 export type Audit = ReturnType<typeof createAudit>
@@ -88,6 +90,7 @@ export function createAudit({ stream, node, log, now = Date.now, onStored }: Aud
       try {
         const id = await stream().append(text, KEPT_ENTRIES)
         request.recorded = 'stored'
+        request.auditId = id
         onStored?.(id)
         log.info({ audit: entry }, 'audit')
       } catch (error) {

@@ -19,14 +19,30 @@ const ENTRIES = 100
 const MOST_ENTRIES = 1000
 /** Entries that are read at once: a filter may keep only a few of them. */
 const PAGE = 500
+const ENTRY_ID = /^\d{1,15}-\d{1,15}$/
 const KEYS = ['since', 'who', 'target', 'action', 'n', 'before'] as const
 
-/** Adds the route that lists changes by operators, on all gateways of the store. */
+/** Adds the routes that list changes by operators, on all gateways of the store. */
 export function auditRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'audit' | 'log'>): void {
   app.get<QueryOf>('/audit', async (request) => {
     const asked = read(request.query, Date.now())
     return withStore(deps.log, 'read the audit', () => find(deps.audit.stream(), asked))
   })
+
+  app.get<EntryOf>('/audit/:id', ({ params: { id } }) => {
+    if (!ENTRY_ID.test(id))
+      refuse('bad_request', 'The id of an entry is two numbers, such as 1795579533811-0: see x-audit-id.')
+    return withStore(deps.log, 'read the audit', async () => {
+      const text = await deps.audit.stream().one(id)
+      const entry = text === undefined ? undefined : entryIn(text)
+      if (entry !== undefined) return { id, ...entry }
+      return refuse('not_found', `The audit has no entry ${id}. It keeps the latest 10,000.`)
+    })
+  })
+}
+
+interface EntryOf {
+  readonly Params: { readonly id: string }
 }
 
 interface Asked {
@@ -78,7 +94,7 @@ function isPart(target: string, asked: string): boolean {
 function read(query: Query, now: number): Asked {
   const { who, target, action, before, n = String(ENTRIES), since = '0' } = readQuery(query, KEYS)
   const count = countIn(n, 'entries', MOST_ENTRIES)
-  if (before !== undefined && !/^\d{1,15}-\d{1,15}$/.test(before))
+  if (before !== undefined && !ENTRY_ID.test(before))
     refuse('bad_request', 'before is the id of an entry: the value of older in a response.')
   const from = sinceIn(since, now)
   if (from === undefined) {

@@ -68,6 +68,24 @@ t.test('lists older entries page by page', async (t) => {
   t.equal((await call('GET', '/audit')).json.entries.length, 100, 'a hundred unless said otherwise')
 })
 
+t.test('GET /audit/{id} tells the entry whose id a write has answered', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  const { headers } = await call('PUT', '/consumers/alice/tier', {
+    body: { tier: 'pro' },
+    headers: { 'x-reason': 'ticket 4711' },
+  })
+  const id = String(headers['x-audit-id'])
+  t.match(await call('GET', `/audit/${id}`), {
+    status: 200,
+    json: { id, action: 'tier.set', target: 'alice', before: null, after: 'pro', reason: 'ticket 4711' },
+  })
+  t.match(await call('GET', '/audit/1-0'), { status: 404, json: { detail: /no entry 1-0/ } })
+  for (const bad of ['x', '1', '-1', '1-1-1', `1-${'1'.repeat(16)}`])
+    t.match(await call('GET', `/audit/${bad}`), { status: 400, json: { detail: /two numbers/ } }, bad)
+  const foreign = await deps.audit.stream().append('no entry', 100)
+  t.equal((await call('GET', `/audit/${foreign}`)).status, 404)
+})
+
 t.test('leaves out foreign entries', async (t) => {
   const { stream, write, told } = await start(t)
   for (const text of ['', 'no JSON', 'null', '7', '{}', '{"at":1}', '[]']) await stream.append(text, 100)
