@@ -1,3 +1,4 @@
+import type { ConfigStatus } from '../config/load/reload.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import type { Bans } from '../fleet/bans.js'
 import type { Store } from '../fleet/open-store.js'
@@ -53,9 +54,12 @@ export interface Readiness {
 export interface ConfigControl {
   current(): Snapshot
   /** Returns plain data without secrets, shown unchanged. */
-  status(): object
+  status(): Partial<ConfigStatus> & { readonly workers?: readonly object[] }
   /** Reloads. `messages` are the faults of a rejected file, each as `file:line:column: …`. */
-  reload(trigger: 'admin'): Promise<{
+  reload(
+    trigger: 'admin',
+    who: string,
+  ): Promise<{
     readonly result: 'applied' | 'rejected' | 'unchanged'
     readonly messages?: readonly string[]
   }>

@@ -112,6 +112,7 @@ export async function followConfig(
       lastError,
       changed: [],
       warnings: [],
+      reloads: [],
     }),
     // The primary detects changes of the file.
     reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),

@@ -152,8 +152,8 @@ export async function startPrimary(options: PrimaryOptions) {
     const reloaded = { ...good(), trigger: event.trigger, result: event.result }
     spreading = spreading.then(() => all.reload(reloaded))
   }
-  async function reload(trigger: Parameters<ConfigSource['reload']>[0]) {
-    const outcome = await config.reload(trigger)
+  async function reload(...by: Parameters<ConfigSource['reload']>) {
+    const outcome = await config.reload(...by)
     await spreading
     return outcome
   }

@@ -11,10 +11,10 @@ export function configRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config
 
   app.post('/config/reload', async (request) => {
     const before = deps.config.current().hash
-    const { result, messages } = await deps.config.reload('admin')
+    const { result, messages } = await deps.config.reload('admin', request.actor.who)
     const after = deps.config.current().hash
-    const status = deps.config.status()
-    const changed = result === 'applied' && 'changed' in status ? status.changed : undefined
+    const { reloads: _, ...status } = deps.config.status()
+    const changed = result === 'applied' ? status.changed : undefined
     await deps.audit.record(request, {
       action: 'config.reload',
       target: 'config',

@@ -9,6 +9,7 @@ export function overviewRoutes(
   app.get('/overview', async () => {
     const { degraded, extensionErrors, ...traffic } = await deps.metrics.traffic()
     const names = [...deps.config.current().extensions.keys()]
+    const { reloads: _, ...config } = deps.config.status()
     const { ready, reasons } = await deps.ready()
     return {
       at: new Date().toISOString(),
@@ -16,7 +17,7 @@ export function overviewRoutes(
       status: ready ? 'ready' : 'not_ready',
       store: degraded ? 'degraded' : deps.store().limiter.state(),
       reasons,
-      config: deps.config.status(),
+      config,
       ...(names.length > 0 && {
         extensions: names.map((name) => ({ name, errors: extensionErrors[name] ?? 0 })),
       }),

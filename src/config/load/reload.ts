@@ -4,6 +4,7 @@ import { compileSnapshot, type Snapshot } from '../snapshot/snapshot.js'
 import { type ConfigText, namesLongFiles, readConfig, watchNamedFiles } from './config-files.js'
 import { changesBetween } from './diff.js'
 import { createExtensions, type Extensions } from './extension-instances.js'
+import { firstLines, type Reload, withReload } from './recent-reloads.js'
 import { signatureOf, watchFile } from './watch.js'
 
 /** Status of the configuration, as `GET /config` shows it. */
@@ -18,6 +19,8 @@ export interface ConfigStatus {
   readonly changed: readonly string[]
   /** Warnings about the configuration in force: a service without a route, a change that waits for the next start. */
   readonly warnings: readonly string[]
+  /** The latest reloads that changed something, or failed, or mended a failure, newest first. */
+  readonly reloads: readonly Reload[]
 }
 
 export type ReloadTrigger = 'file' | 'signal' | 'admin'
@@ -51,8 +54,12 @@ export interface ConfigSource {
    * keys that `still` selects wait for the next start.
    */
   restarted(still: (key: string) => boolean): void
-  /** Reloads the file. Never rejects because of it: its errors are in the messages. */
-  reload(trigger: ReloadTrigger): Promise<ReloadOutcome>
+  /**
+   * Reloads the file. Never rejects because of it: its errors are in the messages.
+   *
+   * @param who name of the token that asks for it
+   */
+  reload(trigger: ReloadTrigger, who?: string): Promise<ReloadOutcome>
   /** Stops watching, after a reload in progress. */
   close(): Promise<void>
 }
@@ -110,6 +117,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   first.prepared.commit()
   let lastError: ConfigStatus['lastError'] = null
   let changed: readonly string[] = []
+  let reloads: readonly Reload[] = []
   let ownWarnings = first.messages
   let warnings = ownWarnings
 
@@ -120,16 +128,27 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     const keys = [...of.filter((key) => !heldBack(key)), ...ofStart.filter(heldBack)]
     return keys.map((key) => `${key} changed: takes effect at the next start`)
   }
-  const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+  const attempt = async (by: ReloadTrigger, who: string | undefined): Promise<ReloadOutcome> => {
     const previous = snapshot
     const began = performance.now()
     const rejected = lastError !== null
-    const outcome = await replace(previous)
+    const { changes = [], ...outcome } = await replace(previous)
     const repaired = rejected && lastError === null
-    onReload?.({ ...outcome, repaired, trigger, snapshot, previous, durationMs: performance.now() - began })
+    reloads = withReload(reloads, {
+      ...{ ...outcome, repaired, by },
+      ...{ at: now(), hash: snapshot.hash, who: who ?? null, changed: changes },
+    })
+    onReload?.({
+      ...outcome,
+      repaired,
+      trigger: by,
+      snapshot,
+      previous,
+      durationMs: performance.now() - began,
+    })
     return outcome
   }
-  const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
+  const replace = async (previous: Snapshot): Promise<ReloadOutcome & { changes?: readonly string[] }> => {
     const next = await readConfig(
       file,
       env,
@@ -165,29 +184,30 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       lastError = { at: new Date(now()).toISOString(), messages: [`${file}:1:1: ${message}`] }
       return { result: 'rejected', messages: lastError.messages }
     }
-    changed = listed(changesBetween(previous.config, next.config).map(({ text }) => text))
+    const changes = changesBetween(previous.config, next.config).map(({ text }) => text)
+    changed = firstLines(changes, MAX_CHANGES)
     void named.watch(file, next.config, source.included)
-    return { result: 'applied', messages: warnings }
+    return { result: 'applied', messages: warnings, changes }
   }
 
   let running: Promise<ReloadOutcome> | undefined
   let queued: Promise<ReloadOutcome> | undefined
-  const run = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
-    const turn = attempt(trigger).finally(() => {
+  const run = (trigger: ReloadTrigger, who: string | undefined): Promise<ReloadOutcome> => {
+    const turn = attempt(trigger, who).finally(() => {
       if (running === turn) running = undefined
     })
     running = turn
     return turn
   }
-  const reload = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+  const reload = (trigger: ReloadTrigger, who?: string): Promise<ReloadOutcome> => {
     // The waiting reload has not read the file yet, so it serves all calls made meanwhile.
     if (queued !== undefined) return queued
-    if (running === undefined) return run(trigger)
+    if (running === undefined) return run(trigger, who)
     queued = running
       .catch(() => undefined)
       .then(() => {
         queued = undefined
-        return run(trigger)
+        return run(trigger, who)
       })
     return queued
   }
@@ -211,6 +231,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       lastError,
       changed,
       warnings,
+      reloads,
     }),
     reload,
     async close() {
@@ -225,9 +246,4 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
 /** Returns the keys that differ and are only read at a start. */
 function restartKeys(before: Config, after: Config): string[] {
   return [...new Set(changesBetween(before, after).flatMap(({ restart }) => restart ?? []))]
-}
-
-function listed(changes: readonly string[]): readonly string[] {
-  if (changes.length <= MAX_CHANGES) return changes
-  return [...changes.slice(0, MAX_CHANGES), `and ${changes.length - MAX_CHANGES} more`]
 }

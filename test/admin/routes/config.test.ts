@@ -53,3 +53,23 @@ t.test('a bad file changes nothing, and every error is listed', async (t) => {
   const after = await call('GET', '/config')
   t.match(after.json, { hash: before, lastError: { messages: json.messages } })
 })
+
+t.test('lists the latest reloads, newest first, with who asked for them', async (t) => {
+  const { file, call, config, reload } = await startOnFile(t)
+  const before = config.current().hash
+  t.same((await call('GET', '/config')).json.reloads, [])
+  writeFileSync(file, EXAMPLE.replace('free: 10/min', 'free: 20/min'))
+  const applied = await reload()
+  t.notOk('reloads' in applied.json, 'the answer is about this one')
+  writeFileSync(file, EXAMPLE.replace('free: 10/min', 'free: 10/fortnight'))
+  const { json: rejected } = await reload()
+  writeFileSync(file, EXAMPLE)
+  await config.reload('signal')
+  const after = { hash: applied.json.hash, by: 'admin', who: 'loopback' }
+  t.match((await call('GET', '/config')).json.reloads, [
+    { result: 'applied', hash: before, by: 'signal', who: null, changed: [/20\/min -> 10\/min/] },
+    { result: 'rejected', ...after, changed: [], messages: rejected.messages },
+    { at: /^\d{4}-.*Z$/, result: 'applied', ...after, changed: [/10\/min -> 20\/min/], messages: [] },
+  ])
+  t.notOk('reloads' in (await call('GET', '/overview')).json.config, 'the overview stays small')
+})
