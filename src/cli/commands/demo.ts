@@ -78,8 +78,8 @@ function welcome(
   const address = reachable(gateway.address)
   const admin = reachable(gateway.adminAddress)
   const rows = [
+    ['page', admin, 'open it in a browser: live traffic, who is limited, and why'],
     ['gateway', address],
-    ['admin', admin, 'try /metrics and /config'],
     ...backends.map((backend) => [backend.service, backend.address, 'demo backend']),
   ]
   const examples = examplesFor(snapshot, address).map(

@@ -30,8 +30,12 @@ t.test('the demo prints commands to try, which work as shown; Ctrl-C stops all o
   t.teardown(() => run.child.kill('SIGKILL'))
   await run.printed(/Ctrl-C stops all of it/)
   const shown = run.stdout()
+  t.match(
+    shown,
+    `Tidegate demo\n\n  page       http://127.0.0.1:${admin}  open it in a browser`,
+    'the page is named first',
+  )
   t.match(shown, `gateway    http://127.0.0.1:${gateway}\n`)
-  t.match(shown, `admin      http://127.0.0.1:${admin}  `)
   t.match(shown, `payments   http://127.0.0.1:${payments}  demo backend`)
   t.match(shown, `marketing  http://127.0.0.1:${marketing}  demo backend`)
   t.match(shown, /payments +10\/min +5\/s, 100\/min +1000\/min/)
