@@ -1,0 +1,119 @@
+// `npm run page:screenshots`: takes the pictures of docs/page.md from a real gateway in a real browser, into docs/page. Takes half a minute.
+//
+// To look at a view while you work on it, name addresses: `node scripts/page-screenshots.mjs --out /tmp/shots '#/' '#/consumer/acme'` takes
+// each light and dark, 1280 and 420 px wide. `--role viewer|support|operator` chooses who looks; `--store-away` stops Redis first;
+// `--rejected` breaks the configuration file first. Build before: `node scripts/build.mjs --no-check`.
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { chromium } from 'playwright-core'
+import { findChromium, NO_CHROMIUM } from './page/chromium.mjs'
+import { madeUpHour } from './page/history.mjs'
+import { changeThings, startSite, TOKENS } from './page/site.mjs'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const { values, positionals: addresses } = parseArgs({
+  allowPositionals: true,
+  options: {
+    out: { type: 'string' },
+    role: { type: 'string', default: 'operator' },
+    'store-away': { type: 'boolean' },
+    rejected: { type: 'boolean' },
+  },
+})
+const out = values.out ?? join(root, 'docs/page')
+/** Ms that the traffic runs before the first picture: most limits of a minute are used by then. */
+const WARM_UP = 12_000
+
+const executablePath = findChromium()
+if (executablePath === undefined) {
+  console.error(NO_CHROMIUM)
+  process.exit(1)
+}
+mkdirSync(out, { recursive: true })
+const site = await startSite()
+const browser = await chromium.launch({ executablePath })
+const base = site.admin[0]
+
+/** Opens an address of the page as somebody of a role; without a role, nobody is signed in. */
+async function open(address, { role = values.role, dark = false, width = 1280 } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height: width < 600 ? 800 : 860 },
+    colorScheme: dark ? 'dark' : 'light',
+    reducedMotion: 'reduce',
+    timezoneId: 'UTC',
+    locale: 'en-GB',
+  })
+  if (role !== '') {
+    const token = JSON.stringify(TOKENS[role])
+    await context.addInitScript(`sessionStorage.setItem('tidegate admin token', ${token})`)
+  }
+  // Nobody waits an hour for a chart of the last hour: this one is made up. Everything else is the gateway's.
+  await context.route(/\/history\?/, (route) => route.fulfill({ json: madeUpHour(Date.now()) }))
+  const page = await context.newPage()
+  page.on('console', (message) => {
+    if (message.type() === 'error') console.log(`${address}: ${message.text()}`)
+  })
+  page.on('pageerror', (error) => console.log(`${address}: ${error}`))
+  await page.goto(`${base}/${address}`)
+  await page.waitForLoadState('networkidle', { timeout: 3000 }).catch(() => {})
+  // Figures are rates between two answers.
+  await sleep(role === '' ? 300 : 4500)
+  return page
+}
+
+async function take(page, name, fullPage = true) {
+  const path = join(out, `${name}.png`)
+  await page.screenshot({ path, fullPage, animations: 'disabled', caret: 'hide' })
+  console.log(`${path}  ${Math.ceil(statSync(path).size / 1024)} KiB`)
+  await page.context().close()
+}
+
+const nameOf = (address) => address.replace(/^#\/?/, '').replace(/[^\w-]+/g, '-') || 'overview'
+
+async function lookAt() {
+  for (const address of addresses) {
+    await Promise.all(
+      [1280, 420].flatMap((width) =>
+        [false, true].map(async (dark) => {
+          const page = await open(address, { dark, width })
+          await take(page, `${nameOf(address)}-${width}${dark ? '-dark' : ''}`)
+        }),
+      ),
+    )
+  }
+}
+
+async function takeAll() {
+  await take(await open('', { role: '' }), 'login', false)
+  await take(await open(''), 'overview')
+  await take(await open('', { dark: true }), 'overview-dark')
+  await take(await open('', { width: 420 }), 'overview-narrow', false)
+}
+
+const breakFile = () => {
+  const [file] = site.configFiles
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8')
+      .replace('amount: 50000', 'amount: -5')
+      .replace('refunds, methods', 'refunds, method'),
+  )
+}
+
+try {
+  await changeThings(base)
+  console.log(`the gateways serve; the page is at ${base}/`)
+  await sleep(WARM_UP)
+  if (values['store-away']) site.redis.child.kill('SIGSTOP')
+  if (values.rejected) breakFile()
+  if (addresses.length > 0) await lookAt()
+  else await takeAll()
+} finally {
+  await browser.close()
+  await site.stop()
+}
+// An idle connection of a client must not delay the prompt.
+process.exit()
