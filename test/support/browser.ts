@@ -24,44 +24,40 @@ export interface OpenOptions extends BrowserContextOptions {
   readonly token?: string
 }
 
-export interface Tab {
-  readonly page: Page
-  /** Messages of the console, violations of the content security policy, and errors that nothing caught. */
-  readonly faults: string[]
-}
-
 /**
- * Opens an address in a window with cookies and storage of its own. Fails the test at its end if the page broke its content
- * security policy, or logged an error: refused requests, which the browser logs itself, are none.
+ * Opens an address in a window with cookies and storage of its own, and runs the test there. Fails it if the page broke its content
+ * security policy or logged an error. Refused requests, which the browser logs itself, are no errors.
  */
-export async function openTab(
+export async function inTab(
   t: Test,
   browser: Browser,
   url: string,
-  { token, ...options }: OpenOptions = {},
-): Promise<Tab> {
+  { token, ...options }: OpenOptions,
+  body: (page: Page) => Promise<void>,
+): Promise<void> {
   const context = await browser.newContext({ reducedMotion: 'reduce', ...options })
-  t.teardown(() => context.close())
-  const page = await context.newPage()
-  const faults: string[] = []
-  await page.exposeBinding('tellViolation', (_, text: string) => faults.push(text))
-  await page.addInitScript(
-    `addEventListener('securitypolicyviolation', (event) =>
-       tellViolation('CSP: ' + event.violatedDirective + ' ' + event.blockedURI + ' ' + event.sample))`,
-  )
-  if (token !== undefined) {
-    const item = [TOKEN_KEY, token].map((text) => JSON.stringify(text)).join(', ')
-    await page.addInitScript(`sessionStorage.getItem('left') ?? sessionStorage.setItem(${item})`)
+  try {
+    const page = await context.newPage()
+    const faults: string[] = []
+    await page.exposeBinding('tellViolation', (_, text: string) => faults.push(text))
+    await page.addInitScript(
+      `addEventListener('securitypolicyviolation', (event) =>
+         tellViolation('CSP: ' + event.violatedDirective + ' ' + event.blockedURI + ' ' + event.sample))`,
+    )
+    if (token !== undefined)
+      await page.addInitScript(`sessionStorage.setItem('${TOKEN_KEY}', ${JSON.stringify(token)})`)
+    page.on('console', (message) => {
+      const text = message.text()
+      if (['error', 'warning'].includes(message.type()) && !text.startsWith('Failed to load resource'))
+        faults.push(text)
+    })
+    page.on('pageerror', (error) => faults.push(String(error)))
+    await page.goto(url)
+    await body(page)
+    t.strictSame(faults, [], 'the page broke no policy and logged no error')
+  } finally {
+    await context.close()
   }
-  page.on('console', (message) => {
-    const text = message.text()
-    if (['error', 'warning'].includes(message.type()) && !text.startsWith('Failed to load resource'))
-      faults.push(text)
-  })
-  page.on('pageerror', (error) => faults.push(String(error)))
-  await page.goto(url)
-  t.teardown(() => t.strictSame(faults, [], 'the page broke no policy and logged no error'))
-  return { page, faults }
 }
 
 /**
