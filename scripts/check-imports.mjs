@@ -30,7 +30,7 @@ const ROOMS = {
   limiter: CONFIG,
   fleet: [...CONFIG, 'limiter'],
   telemetry: PARTS,
-  metering: [...CONFIG, 'telemetry'],
+  metering: [...CONFIG, 'fleet', 'telemetry'],
   gateway: SERVING,
   admin: SERVING,
   'open-admin': [...SERVING, 'gateway', 'admin'],

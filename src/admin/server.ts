@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
+import { HOURS } from '../metering/all-gateways-hours.js'
 import { createShares } from '../shares.js'
 import { DECISION } from '../telemetry/decisions/all-gateways-decisions.js'
 import { SEEN } from '../telemetry/decisions/all-gateways-seen.js'
@@ -52,6 +53,7 @@ export const QUESTIONS = [
   DECISION,
   SEEN,
   METER,
+  HOURS,
   RESEND,
 ] as const
 

@@ -3,6 +3,7 @@ import type { RequestRecord } from '../telemetry/record/record.js'
 import { columnNames } from './columns.js'
 import { eventsOf, type UsageEvent } from './events.js'
 import { openFileReceiver } from './file-receiver.js'
+import { createHours, type HoursReading } from './hours.js'
 import { openHttpReceiver, type Receiver } from './http-receiver.js'
 import type { Interval } from './interval-file.js'
 import { createSender } from './sender.js'
@@ -60,7 +61,7 @@ export interface MeteringOptions {
  * @throws Error if the folder of the spool cannot be made
  */
 export async function openMetering({ settings, place, log, now = Date.now, receiver }: MeteringOptions) {
-  const { every, spool: room, source, count } = settings
+  const { every, spool: room, source, by, count } = settings
   const startOf = (at: number) => Math.floor(at / every) * every
   const counter = createUsageCounter(settings, startOf(now()))
   const spool = await openSpool({ ...room, source, ...columnNames(count), log, now })
@@ -108,12 +109,19 @@ export async function openMetering({ settings, place, log, now = Date.now, recei
   timer.unref()
   await tick()
 
-  /** Returns the counts of the present interval as it stands. */
-  function present(): Interval {
-    const table = counter.table()
-    const header = { spool: '', number: 0, from: table.from, source, ...columnNames(count) }
-    return { header, to: now(), groups: [...table.groups()], ended: false }
-  }
+  /** Resolves when no interval is between memory and disk: each is in `unfiled`, or a file of the spool. */
+  const settled = () => last
+
+  /** Returns what a consumer or tenant has used in the intervals that are in memory only. */
+  const unfiled = (id: string): Interval[] =>
+    [counter.table(), ...(ended === undefined ? [] : [ended])].map((table) => ({
+      header: { spool: '', number: 0, from: table.from, source, ...columnNames(count) },
+      to: now(),
+      groups: [...table.groups(id)],
+      ended: false,
+    }))
+
+  const byHour = createHours({ spool, settled, unfiled, now })
 
   return {
     record: (r: RequestRecord): void => counter.record(r),
@@ -135,15 +143,21 @@ export async function openMetering({ settings, place, log, now = Date.now, recei
     },
     /** Returns what a consumer or tenant has used in the latest intervals, newest first. */
     async latest(id: string, intervals: number): Promise<MeterInterval[]> {
-      const eventsFor = (state: MeterInterval['state'], interval: Interval): MeterInterval[] => {
-        const groups = interval.groups.filter(({ labels }) => labels.consumer === id || labels.tenant === id)
-        return [...eventsOf({ ...interval, groups })].map((event) => ({ state, event }))
-      }
-      const found = eventsFor('counting', present())
-      for await (const { state, interval } of spool.latest(intervals))
+      await settled()
+      const eventsFor = (state: MeterInterval['state'], interval: Interval): MeterInterval[] =>
+        [...eventsOf(interval)].map((event) => ({ state, event }))
+      const files = spool.latest(0, id)
+      const found = unfiled(id).flatMap((interval) => eventsFor('counting', interval))
+      let left = intervals
+      for await (const { state, interval } of files) {
         found.push(...eventsFor(state === 'sent' ? 'sent' : 'waiting', interval))
+        if (--left === 0) break
+      }
       return found
     },
+    /** Returns what a consumer or tenant has used by hour; undefined if neither is told apart. */
+    hours: (id: string): Promise<HoursReading> | undefined =>
+      by.includes('consumer') || by.includes('tenant') ? byHour(id) : undefined,
     /** Sends the intervals between two times again. Resolves with their number. */
     async resend(from: number, to: number): Promise<number> {
       const again = await spool.resend(from, to)

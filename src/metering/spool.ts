@@ -40,8 +40,15 @@ export interface SpoolReading {
   /** Start of the oldest of them, in unix ms. */
   readonly oldest: number | undefined
   readonly bytes: number
+  /** Start of the latest interval that was given up after it had been sent, in unix ms; 0 if none was. */
+  readonly forgotten: number
   /** Since when counts are in memory only, in unix ms; undefined while they are saved. */
   readonly unsavedSince: number | undefined
+}
+
+interface KeptInterval {
+  readonly state: State
+  readonly interval: Interval
 }
 
 export interface SpoolOptions {
@@ -99,6 +106,8 @@ export async function openSpool(options: SpoolOptions) {
   /** Stem of the present interval; undefined until something was counted. */
   let present: string | undefined
   let unsavedSince: number | undefined
+  /** Start of the latest interval that was removed, in unix ms. */
+  let forgotten = 0
   /** Why usage of ended processes could not be taken over; empty if it could. */
   let notAdopted = ''
   let last: Promise<unknown> = Promise.resolve()
@@ -246,6 +255,7 @@ export async function openSpool(options: SpoolOptions) {
       for (const file of sent) {
         if (surplus <= 0) break
         surplus -= file.bytes
+        forgotten = Math.max(forgotten, file.from)
         await remove(file)
       }
       if (bytesOf(listed('usage', 'trying')) > size / 2) await mergeHour().catch(failed)
@@ -376,6 +386,17 @@ export async function openSpool(options: SpoolOptions) {
     await rm(taken, { recursive: true, force: true })
   }
 
+  async function* readEach(list: SpoolFile[], id: string): AsyncGenerator<KeptInterval> {
+    for (const { stem } of list.reverse()) {
+      const found = await inTurn(async () => {
+        const file = files.get(stem)
+        const interval = file && (await readInterval(fileOf(stem, file.state), id))
+        return interval && { state: file.state, interval }
+      })
+      if (found !== undefined) yield found
+    }
+  }
+
   return {
     folder,
     save,
@@ -409,23 +430,23 @@ export async function openSpool(options: SpoolOptions) {
         for (const { stem } of again) await move(stem, 'sent', 'trying')
         return again.length
       }),
-    /** Reads the latest intervals, newest first, one at a time. */
-    async *latest(most: number): AsyncGenerator<{ state: State; interval: Interval }> {
-      for (const { stem } of listed('usage', 'trying', 'sent').slice(-most).reverse()) {
-        const found = await inTurn(async () => {
-          const file = files.get(stem)
-          const interval = file && (await readInterval(fileOf(stem, file.state)))
-          return interval && { state: file.state, interval }
-        })
-        if (found !== undefined) yield found
-      }
-    },
+    /**
+     * Reads the intervals that this spool has now, newest first, one at a time, with what one consumer or tenant has used.
+     *
+     * @param from start of the earliest, in unix ms
+     */
+    latest: (from: number, id: string) =>
+      readEach(
+        listed('usage', 'trying', 'sent').filter((file) => file.from >= from),
+        id,
+      ),
     read(): SpoolReading {
       const waiting = listed('usage', 'trying')
       return {
         waiting: waiting.length,
         oldest: waiting[0]?.from,
         bytes: bytesOf([...files.values()]),
+        forgotten,
         unsavedSince,
       }
     },

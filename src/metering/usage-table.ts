@@ -88,9 +88,10 @@ export function createUsageTable(from: number, filtered: number) {
       for (const index of taken) isChanged[index] = 0
       return groupsAt(taken)
     },
-    /** Returns all groups. */
-    *groups(): Generator<Group> {
-      for (let index = 0; index < places.length; index++) yield read(index)
+    /** Returns all groups, or those of a consumer or tenant. */
+    *groups(id?: string): Generator<Group> {
+      for (let index = 0; index < places.length; index++)
+        if (id === undefined || consumers[index] === id || tenants[index] === id) yield read(index)
     },
   }
 }

@@ -4,48 +4,15 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { openMetering } from '../../src/metering/metering.js'
+import t from 'tap'
+import type { Metering } from '../../src/metering/metering.js'
 import { eventually } from '../support/eventually.js'
-import { startReceiver } from '../support/gateway/metered.js'
-import { exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
+import { openMeter as open, METERED_SINCE as START, startReceiver } from '../support/gateway/metered.js'
 import { scratchFolder } from '../support/scratch.js'
 
-type Settings = Parameters<typeof openMetering>[0]['settings']
-
-const START = 1_760_000_040_000
 const MINUTE = 60_000
-const snapshot = exampleSnapshot()
-const upstream = snapshot.services[0]!.upstreams[0]
-const log = { warn() {}, info() {} }
 
-async function open(t: Test, path: string, to: Settings['to'], changes: Partial<Settings> = {}) {
-  const clock = { now: START }
-  const metering = await openMetering({
-    settings: {
-      every: MINUTE,
-      spool: { path, size: 1e9 },
-      to,
-      by: ['consumer', 'tenant', 'service', 'tier'],
-      count: ['requests', 'cost', 'denied', { requests: { status: '2xx' } }],
-      addresses: false,
-      max_groups: 100_000,
-      source: 'gateway-eu',
-      ...changes,
-    },
-    log,
-    now: () => clock.now,
-  })
-  t.teardown(() => metering.close())
-  return {
-    metering,
-    clock,
-    request: (consumer: string, more: Parameters<typeof exampleRecord>[1] = {}) =>
-      metering.record(exampleRecord(snapshot, { upstream, consumer, bytesIn: 0, bytesOut: 0, ...more })),
-  }
-}
-
-const sent = (metering: Awaited<ReturnType<typeof openMetering>>) =>
+const sent = (metering: Metering) =>
   eventually('all is sent', () => metering.state().waiting === 0 && metering.state().sent > 0)
 
 t.test('each group of an interval is one CloudEvent, sent once the interval is over', async (t) => {

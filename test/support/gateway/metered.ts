@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 import { Pool } from 'undici'
 import type { UsageEvent } from '../../../src/metering/events.js'
+import { openMetering } from '../../../src/metering/metering.js'
 import type { GatewayProcess } from './process.js'
+import { exampleRecord, exampleSnapshot } from './snapshot.js'
 
 /**
  * Starts a receiver of usage events that removes duplicates by source and id, as OpenMeter does, and that can be switched off.
@@ -94,5 +96,40 @@ export function startLoad(gateway: () => GatewayProcess) {
       stopped = true
       await Promise.all(clients)
     },
+  }
+}
+
+/** The clock of `openMeter` begins here. */
+export const METERED_SINCE = 1_760_000_040_000
+const snapshot = exampleSnapshot()
+const upstream = snapshot.services[0]!.upstreams[0]
+const log = { warn() {}, info() {} }
+
+type Settings = Parameters<typeof openMetering>[0]['settings']
+
+/** Opens the metering of one process, with a clock that the test sets and intervals of a minute. */
+export async function openMeter(t: Test, path: string, to: Settings['to'], changes: Partial<Settings> = {}) {
+  const clock = { now: METERED_SINCE }
+  const metering = await openMetering({
+    settings: {
+      every: 60_000,
+      spool: { path, size: 1e9 },
+      to,
+      by: ['consumer', 'tenant', 'service', 'tier'],
+      count: ['requests', 'cost', 'denied', { requests: { status: '2xx' } }],
+      addresses: false,
+      max_groups: 100_000,
+      source: 'gateway-eu',
+      ...changes,
+    },
+    log,
+    now: () => clock.now,
+  })
+  t.teardown(() => metering.close())
+  return {
+    metering,
+    clock,
+    request: (consumer: string, more: Parameters<typeof exampleRecord>[1] = {}) =>
+      metering.record(exampleRecord(snapshot, { upstream, consumer, bytesIn: 0, bytesOut: 0, ...more })),
   }
 }

@@ -1,0 +1,111 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { COLUMN } from './columns.js'
+import type { Interval } from './interval-file.js'
+import type { Spool } from './spool.js'
+
+export const HOUR = 3_600_000
+/** Hours that are told, with the present one. */
+export const HOURS_KEPT = 24
+
+/** Start of an hour in unix ms, and what was used in it: requests, cost, and requests that were denied. */
+export type HourCounts = readonly [hour: number, requests: number, cost: number, denied: number]
+
+/** Use of a consumer or tenant by hour. */
+export interface HoursReading {
+  /** Hours in which something was counted, in no order. */
+  readonly hours: readonly HourCounts[]
+  /** What was used before this time, in unix ms, may be missing. Null: nothing is. */
+  readonly since: number | null
+}
+
+/** Longest time that one search reads the spool, in ms. */
+const SEARCH_MS = 500
+/** Searches that may run or wait at a time. */
+const MOST_SEARCHES = 2
+/** Ms for which an answer is reused: the page that shows it asks again and again. */
+const GOOD_FOR = 30_000
+const MOST_KEPT = 100
+
+export interface HoursOptions {
+  readonly spool: Pick<Spool, 'latest' | 'read'>
+  /** Resolves when no interval is between memory and disk. */
+  readonly settled: () => Promise<unknown>
+  /** Returns what a consumer or tenant has used and no file of the spool has yet. */
+  readonly unfiled: (id: string) => readonly Interval[]
+  readonly now: () => number
+}
+
+/**
+ * Creates the search for what one consumer or tenant has used by hour. An interval belongs to the hour in which it begins.
+ * The search reads the files of the spool one after the other, newest first. It pauses as long as it has worked, so that
+ * whoever asks takes at most half of the time.
+ */
+export function createHours({ spool, settled, unfiled, now }: HoursOptions) {
+  const recent = new Map<string, { readonly until: number; readonly told: Promise<HoursReading> }>()
+  let searches = 0
+  let last: Promise<unknown> = Promise.resolve()
+
+  async function search(id: string): Promise<HoursReading> {
+    await settled()
+    const end = performance.now() + SEARCH_MS
+    const first = (Math.floor(now() / HOUR) - HOURS_KEPT + 1) * HOUR
+    const files = spool.latest(first, id)
+    const sums = new Map<number, [number, number, number, number]>()
+    const add = ({ header, groups }: Interval) => {
+      const hour = Math.floor(header.from / HOUR) * HOUR
+      const sum = sums.get(hour) ?? [hour, 0, 0, 0]
+      sums.set(hour, sum)
+      for (const { counts } of groups) {
+        sum[1] += counts[COLUMN.requests]!
+        sum[2] += counts[COLUMN.cost]!
+        sum[3] += counts[COLUMN.denied]!
+      }
+    }
+    for (const interval of unfiled(id)) add(interval)
+    let since = now()
+    let isWhole = spool.read().forgotten < first
+    for await (const { interval } of files) {
+      add(interval)
+      since = interval.header.from
+      if (performance.now() < end) continue
+      isWhole = false
+      break
+    }
+    return {
+      hours: [...sums.values()].filter(([hour, ...used]) => hour >= first && used.some(Boolean)),
+      since: isWhole ? null : since,
+    }
+  }
+
+  return (id: string): Promise<HoursReading> => {
+    const began = performance.now()
+    for (const [key, { until }] of recent) if (until <= began || recent.size > MOST_KEPT) recent.delete(key)
+    const known = recent.get(id)
+    if (known !== undefined) return known.told
+    // Nothing is known, then: the caller sees that all before now is missing.
+    if (searches >= MOST_SEARCHES) return Promise.resolve({ hours: [], since: now() })
+    searches++
+    let started = began
+    const told = last
+      .then(() => {
+        started = performance.now()
+        return search(id)
+      })
+      .finally(() => searches--)
+    last = told.catch(() => {}).then(() => delay(performance.now() - started))
+    recent.set(id, { until: began + GOOD_FOR, told })
+    return told
+  }
+}
+
+/** Adds up the use that several processes have counted. Undefined if there is none to add up. */
+export function mergeHours(readings: readonly HoursReading[]): HoursReading | undefined {
+  if (readings.length === 0) return undefined
+  const sums = new Map<number, HourCounts>()
+  for (const [hour, ...more] of readings.flatMap(({ hours }) => hours)) {
+    const [, ...known] = sums.get(hour) ?? [hour, 0, 0, 0]
+    sums.set(hour, [hour, known[0] + more[0], known[1] + more[1], known[2] + more[2]])
+  }
+  const since = readings.flatMap((one) => one.since ?? [])
+  return { hours: [...sums.values()], since: since.length === 0 ? null : Math.max(...since) }
+}
