@@ -8,11 +8,7 @@ export interface ExpectedDigest {
 }
 
 /** Hashes a body piece by piece. */
-export interface BodyDigest {
-  add(piece: Buffer): void
-  /** Returns true if the body matches the expected digest. Called once, at the end of the body. */
-  holds(): boolean
-}
+export type BodyDigest = ReturnType<typeof createBodyDigest>
 
 /** One matching digest is enough. Other algorithms of RFC 9530 can be forged or are not supported. */
 const ALGORITHMS = [
@@ -30,11 +26,12 @@ export function readContentDigest(field: string): ExpectedDigest | undefined {
   return undefined
 }
 
-export function createBodyDigest({ algorithm, value }: ExpectedDigest): BodyDigest {
+export function createBodyDigest({ algorithm, value }: ExpectedDigest) {
   const hash = createHash(algorithm)
   return {
-    add: (piece) => void hash.update(piece),
-    holds: () => hash.digest().equals(value),
+    add: (piece: Buffer): void => void hash.update(piece),
+    /** Returns true if the body matches the expected digest. Called once, at the end of the body. */
+    holds: (): boolean => hash.digest().equals(value),
   }
 }
 

@@ -6,12 +6,7 @@ export interface Most {
 }
 
 /** Values by key, within bounds. */
-export interface Generations<V> {
-  /** Returns the value, and counts as a use of it. */
-  get(key: string): V | undefined
-  set(key: string, value: V): void
-  delete(key: string): void
-}
+export type Generations<V> = ReturnType<typeof createGenerations<V>>
 
 /**
  * Creates a memory of two generations. When the younger half is full it becomes the older half, and what was not used
@@ -19,7 +14,7 @@ export interface Generations<V> {
  *
  * @param sizeOf returns the size of a value, which never changes
  */
-export function createGenerations<V>(most: Most, sizeOf: (value: V) => number): Generations<V> {
+export function createGenerations<V>(most: Most, sizeOf: (value: V) => number) {
   let younger = new Map<string, V>()
   let older = new Map<string, V>()
   let size = 0
@@ -44,7 +39,8 @@ export function createGenerations<V>(most: Most, sizeOf: (value: V) => number): 
   }
 
   return {
-    get(key) {
+    /** Returns the value, and counts as a use of it. */
+    get(key: string): V | undefined {
       const young = younger.get(key)
       if (young !== undefined) return young
       const old = older.get(key)
@@ -54,7 +50,7 @@ export function createGenerations<V>(most: Most, sizeOf: (value: V) => number): 
       return old
     },
     set,
-    delete(key) {
+    delete(key: string): void {
       forget(key)
       older.delete(key)
     },

@@ -16,22 +16,13 @@ export class FetchFailure extends Error {
   }
 }
 
-export interface Fetcher {
-  /**
-   * Fetches the address once.
-   *
-   * @returns the body of a 200
-   * @throws FetchFailure for any other outcome
-   */
-  fetch(): Promise<string>
-  close(): void
-}
+export type Fetcher = ReturnType<typeof createFetcher>
 
 /**
  * Creates a fetcher for one address. Each fetch opens its own connection, since there are only a few an hour. Redirects
  * are not followed: they would let another party choose where the keys are.
  */
-export function createFetcher(url: string, patienceMs = PATIENCE_MS): Fetcher {
+export function createFetcher(url: string, patienceMs = PATIENCE_MS) {
   const agent = new Agent({
     connections: 1,
     pipelining: 1,
@@ -43,7 +34,13 @@ export function createFetcher(url: string, patienceMs = PATIENCE_MS): Fetcher {
     bodyTimeout: patienceMs,
   })
   return {
-    async fetch() {
+    /**
+     * Fetches the address once.
+     *
+     * @returns the body of a 200
+     * @throws FetchFailure for any other outcome
+     */
+    async fetch(): Promise<string> {
       const late = AbortSignal.timeout(patienceMs)
       try {
         const { statusCode, body } = await request(url, {
@@ -60,7 +57,7 @@ export function createFetcher(url: string, patienceMs = PATIENCE_MS): Fetcher {
         throw failureOf(error, late.aborted, patienceMs)
       }
     },
-    close() {
+    close(): void {
       agent.destroy().catch(() => {})
     },
   }

@@ -1,18 +1,7 @@
 import { createHash } from 'node:crypto'
 
 /** Remembers the nonces of accepted signatures, so that each one is accepted once. */
-export interface SeenNonces {
-  /**
-   * Returns true if the nonce is new, and remembers it.
-   *
-   * @param window ms for which a signature can be accepted at all
-   * @param most most nonces that are kept
-   * @param now Unix ms
-   */
-  isNew(keyid: string, nonce: string, window: number, most: number, now: number): boolean
-  /** Returns true if the nonce is known. Changes nothing. */
-  has(keyid: string, nonce: string, window: number, now: number): boolean
-}
+export type SeenNonces = ReturnType<typeof createSeenNonces>
 
 /**
  * Creates the nonces of one process, as two sets. New nonces go into the younger set. When it is full or a window old,
@@ -20,7 +9,7 @@ export interface SeenNonces {
  * within one. A nonce takes about 40 bytes: 48 bits of a hash are kept, so that with a million nonces one new one in
  * 300 million is mistaken for known.
  */
-export function createSeenNonces(): SeenNonces {
+export function createSeenNonces() {
   let young = new Set<number>()
   let old = new Set<number>()
   let since = Number.NEGATIVE_INFINITY
@@ -32,7 +21,14 @@ export function createSeenNonces(): SeenNonces {
   }
 
   return {
-    isNew(keyid, nonce, window, most, now) {
+    /**
+     * Returns true if the nonce is new, and remembers it.
+     *
+     * @param window ms for which a signature can be accepted at all
+     * @param most most nonces that are kept
+     * @param now Unix ms
+     */
+    isNew(keyid: string, nonce: string, window: number, most: number, now: number): boolean {
       const hash = hashOf(keyid, nonce)
       // Expired sets go first: without new nonces, the old ones would otherwise be kept for ever.
       if (now - since >= window) replace(now - since >= 2 * window ? new Set() : young, now)
@@ -41,7 +37,8 @@ export function createSeenNonces(): SeenNonces {
       young.add(hash)
       return true
     },
-    has(keyid, nonce, window, now) {
+    /** Returns true if the nonce is known. Changes nothing. */
+    has(keyid: string, nonce: string, window: number, now: number): boolean {
       const hash = hashOf(keyid, nonce)
       const age = now - since
       return (age < 2 * window && young.has(hash)) || (age < window && old.has(hash))

@@ -51,26 +51,7 @@ export interface JwksReading {
 }
 
 /** Verifies the tokens of callers with the issuers of the snapshot that a request has. */
-export interface Tokens {
-  /**
-   * Verifies a token.
-   *
-   * @param address client that sent the token
-   */
-  verify(
-    source: Source,
-    token: string,
-    address?: string,
-  ): Verdict<TokenIdentity> | Promise<Verdict<TokenIdentity>>
-  /** Counts a valid token whose tier is not in the configuration. */
-  unknownTier(issuer: string): void
-  /** Fetches the keys that the tokens of a snapshot need, before the first such token arrives. */
-  prepare(snapshot: Snapshot): void
-  /** Stops fetching keys for issuers that are missing from this snapshot, the current one from now on. */
-  retain(snapshot: Snapshot): void
-  readings(): readonly IssuerReading[]
-  close(): void
-}
+export type Tokens = ReturnType<typeof createTokens>
 
 export type TokensOptions = Pick<JwtOptions<TokenIdentity>, 'log' | 'now' | 'jwks' | 'shares'>
 
@@ -79,7 +60,7 @@ interface Counts {
   unknownTiers: number
 }
 
-export function createTokens(options: TokensOptions): Tokens {
+export function createTokens(options: TokensOptions) {
   /** Verifiers by issuer. The settings of an issuer identify it, so that a reload forgets no token. */
   const bySource = new WeakMap<Source, JwtVerifier<TokenIdentity>>()
   const bySettings = new Map<string, JwtVerifier<TokenIdentity>>()
@@ -116,19 +97,31 @@ export function createTokens(options: TokensOptions): Tokens {
   }
 
   return {
-    verify(source, token, address) {
+    /**
+     * Verifies a token.
+     *
+     * @param address client that sent the token
+     */
+    verify(
+      source: Source,
+      token: string,
+      address?: string,
+    ): Verdict<TokenIdentity> | Promise<Verdict<TokenIdentity>> {
       const verdict = verifierOf(source).verify(token, address)
       return verdict instanceof Promise
         ? verdict.then((later) => count(later, 'verified'))
         : count(verdict, 'cached')
     },
-    unknownTier(issuer) {
+    /** Counts a valid token whose tier is not in the configuration. */
+    unknownTier(issuer: string): void {
       countsOf(issuer).unknownTiers++
     },
-    prepare(snapshot) {
+    /** Fetches the keys that the tokens of a snapshot need, before the first such token arrives. */
+    prepare(snapshot: Snapshot): void {
       for (const source of sourcesOf(snapshot)) verifierOf(source)
     },
-    retain(snapshot) {
+    /** Stops fetching keys for issuers that are missing from this snapshot, the current one from now on. */
+    retain(snapshot: Snapshot): void {
       const inUse = new Set(sourcesOf(snapshot).map((source) => JSON.stringify(source)))
       for (const [settings, verifier] of bySettings) {
         if (inUse.has(settings)) continue
@@ -136,7 +129,7 @@ export function createTokens(options: TokensOptions): Tokens {
         verifier.close()
       }
     },
-    readings() {
+    readings(): readonly IssuerReading[] {
       const jwks = new Map<string, JwksReading>()
       for (const verifier of bySettings.values()) {
         for (const [issuer, keys] of verifier.jwks)
@@ -150,7 +143,7 @@ export function createTokens(options: TokensOptions): Tokens {
         jwks: jwks.get(issuer),
       }))
     },
-    close() {
+    close(): void {
       for (const verifier of bySettings.values()) verifier.close()
       bySettings.clear()
     },

@@ -22,21 +22,18 @@ export interface Entry<T> {
  * compared: two tokens that differ in one character are two. Only valid tokens are added, so that strangers cannot fill
  * it.
  */
-export interface VerifiedTokens<T> {
-  get(token: string, now: number): Entry<T> | undefined
-  set(token: string, entry: Entry<T>): void
-}
+export type VerifiedTokens<T> = ReturnType<typeof createVerifiedTokens<T>>
 
 interface Held<T> {
   readonly token: string
   readonly entry: Entry<T>
 }
 
-export function createVerifiedTokens<T>(most = MOST): VerifiedTokens<T> {
+export function createVerifiedTokens<T>(most = MOST) {
   const held = createGenerations<Held<T>>(most, ({ token }) => token.length)
 
   return {
-    get(token, now) {
+    get(token: string, now: number): Entry<T> | undefined {
       const tail = token.slice(-TAIL)
       const found = held.get(tail)
       if (found === undefined || found.token !== token) return undefined
@@ -45,7 +42,7 @@ export function createVerifiedTokens<T>(most = MOST): VerifiedTokens<T> {
       held.delete(tail)
       return undefined
     },
-    set(token, entry) {
+    set(token: string, entry: Entry<T>): void {
       // Copied: a slice of a request header would keep the whole header in memory. A valid token is ASCII.
       const own = Buffer.from(token, 'latin1').toString('latin1')
       held.set(own.slice(-TAIL), { token: own, entry })

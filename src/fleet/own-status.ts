@@ -26,12 +26,7 @@ export interface OwnStatusOptions {
 }
 
 /** Status of this process, for operators and other gateways. */
-export interface OwnStatus {
-  read(): ProcessStatus
-  /** Notes the configuration in force, and hands a changed status to the heartbeat. Done once a second, too. */
-  look(): void
-  close(): void
-}
+export type OwnStatus = ReturnType<typeof createOwnStatus>
 
 /** Interval at which a changed status is handed to the heartbeat, in ms. */
 const LOOK_EVERY = 1000
@@ -40,7 +35,7 @@ const RATE_SPAN = 5000
 const MOST_FAULTS = 8
 
 /** Creates the status of this process, and hands it to the heartbeat whenever it has changed. */
-export function createOwnStatus(options: OwnStatusOptions): OwnStatus {
+export function createOwnStatus(options: OwnStatusOptions) {
   const { config, heartbeat, now = Date.now } = options
   const started = now()
   let receipts: readonly Receipt[] = []
@@ -102,7 +97,12 @@ export function createOwnStatus(options: OwnStatusOptions): OwnStatus {
   })
   const timer = setInterval(look, LOOK_EVERY)
   timer.unref()
-  return { read, look, close: () => clearInterval(timer) }
+  return {
+    read,
+    /** Notes the configuration in force, and hands a changed status to the heartbeat. Done once a second, too. */
+    look,
+    close: (): void => clearInterval(timer),
+  }
 }
 
 function rejectedOf(error: ConfigStatus['lastError']): ProcessStatus['rejected'] {

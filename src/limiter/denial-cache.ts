@@ -11,16 +11,7 @@ import type { Decision } from './limiter.js'
  * by hand (a reset), or another process with its own limiter, takes effect within MOST_MS. Policies that regularly give
  * charges back must not be cached.
  */
-export interface Denials {
-  find(key: string, policy: Policy, cost: number): Decision | undefined
-  /**
-   * Remembers a denial that the store has just answered.
-   *
-   * @param asked time of the clock when the request was sent to the store, in ms
-   */
-  remember(key: string, policy: Policy, cost: number, denied: Decision, asked: number): void
-  clear(): void
-}
+export type Denials = ReturnType<typeof createDenials>
 
 interface Denial {
   readonly policy: Policy
@@ -41,11 +32,11 @@ const MOST_MS = 1000
  * @param size fewest denials kept; at most twice as many are
  * @param clock in ms, never stepping back except in tests
  */
-export function createDenials(size: number, clock: () => number): Denials {
+export function createDenials(size: number, clock: () => number) {
   const denials = createRecent<Denial>(size)
 
   return {
-    find(key, policy, cost) {
+    find(key: string, policy: Policy, cost: number): Decision | undefined {
       const denial = denials.get(key)
       if (denial === undefined || denial.policy !== policy || denial.cost !== cost) return undefined
       const at = clock()
@@ -65,7 +56,12 @@ export function createDenials(size: number, clock: () => number): Denials {
         counted,
       }
     },
-    remember(key, policy, cost, decision, asked) {
+    /**
+     * Remembers a denial that the store has just answered.
+     *
+     * @param asked time of the clock when the request was sent to the store, in ms
+     */
+    remember(key: string, policy: Policy, cost: number, decision: Decision, asked: number): void {
       const { resetMs, retryMs } = decision
       // Beyond the end of the window, the answer would describe another window. The store's clock is read in whole ms:
       // it may have been almost 1 ms further.

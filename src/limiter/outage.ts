@@ -5,13 +5,7 @@ import type { Decision } from './limiter.js'
 export type LossReason = 'connection' | 'timeouts' | 'slow'
 
 /** Logs when the store is lost and when it is back, with the number of decisions made in between. */
-export interface Outage {
-  /** Records a decision made without the store. */
-  decided(decision: Decision): void
-  lost(reason: LossReason): void
-  /** Records that all servers of the store answer. */
-  recovered(): void
-}
+export type Outage = ReturnType<typeof createOutage>
 
 /** Decisions without the store longer ago than this, in ms, are not related to a loss now. */
 const APART = 5000
@@ -21,7 +15,7 @@ const APART = 5000
  *
  * @param now clock in ms, monotonic
  */
-export function createOutage(log: Log, now = () => performance.now()): Outage {
+export function createOutage(log: Log, now = () => performance.now()) {
   const warn = throttledWarning(log, 1000, now)
   /** When the store was lost, or when that was last logged. Initially the time of the start. */
   let since = now()
@@ -37,14 +31,15 @@ export function createOutage(log: Log, now = () => performance.now()): Outage {
   }
 
   return {
-    decided({ decidedBy, allowed }) {
+    /** Records a decision made without the store. */
+    decided({ decidedBy, allowed }: Decision): void {
       const at = now()
       if (!away && at - latest > APART) reset()
       latest = at
       if (decidedBy === 'open' || decidedBy === 'local' || decidedBy === 'closed') counts[decidedBy]++
       if (allowed) letThrough++
     },
-    lost(why) {
+    lost(why: LossReason): void {
       if (!away) {
         since = now()
         away = true
@@ -53,7 +48,8 @@ export function createOutage(log: Log, now = () => performance.now()): Outage {
       reason = why
       warn({ event: 'degraded', reason }, 'the store does not answer; deciding without it')
     },
-    recovered() {
+    /** Records that all servers of the store answer. */
+    recovered(): void {
       if (!away) return
       away = false
       // Never suppressed: the line has counts, and a probe comes before each.

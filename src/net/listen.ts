@@ -13,9 +13,7 @@ import { formatListen, type ListenAddress, type UnixAddress } from './addresses.
 const BACKLOG = 4_096
 
 /** Listener: a Fastify app, or a server made into one by `listening`. */
-interface Listener {
-  listen(at: { host?: string; port?: number; path?: string; readonly backlog: number }): Promise<unknown>
-}
+type Listener = ReturnType<typeof listening>
 
 /**
  * Listens on a configured address. Replaces the file of a unix socket on which nobody listens any more.
@@ -79,9 +77,14 @@ async function removeStale(path: string): Promise<void> {
 }
 
 /** Returns a server as something that `listen` can bind. */
-export function listening(server: Server): Listener {
+export function listening(server: Server) {
   return {
-    listen: (at) =>
+    listen: (at: {
+      host?: string
+      port?: number
+      path?: string
+      readonly backlog: number
+    }): Promise<unknown> =>
       new Promise<void>((resolve, reject) => {
         server.once('error', reject)
         server.listen(at, () => {

@@ -5,53 +5,45 @@ import type { Block, Family } from './parse-cidr.js'
  * typed arrays. A lookup visits at most one node for each bit that tells two blocks apart, about twenty among 100,000.
  * Adding or removing a block is as fast, so a change rebuilds nothing.
  */
-export interface PrefixTrie {
-  /**
-   * Adds a block, or changes its expiry.
-   *
-   * @param until on the clock of `match`; `Infinity` means for ever
-   */
-  set(block: Block, until: number): void
-  /**
-   * Removes a block.
-   *
-   * @returns true if it was there
-   */
-  delete(block: Block): boolean
-  /** Finds the widest block that contains an address and has not expired at `now`; returns 0 when there is none. */
-  match(family: Family, words: Uint32Array, now: number): Hit
-  /** Copies the found block into `block`. Call it before any change. */
-  read(hit: Hit, block: Block): void
-  /** Returns the expiry of the found block. Call it before any change. */
-  until(hit: Hit): number
-  /** Number of blocks. */
-  readonly size: number
-  /** Size of the arrays in bytes. */
-  readonly bytes: number
-}
+export type PrefixTrie = ReturnType<typeof createPrefixTrie>
 
 /** A place in the trie: above 0 for IPv4, below 0 for IPv6. */
 export type Hit = number
 
-export function createPrefixTrie(): PrefixTrie {
+export function createPrefixTrie() {
   const v4 = createBits(1)
   const v6 = createBits(4)
   const of = (family: Family | 0) => (family === 6 ? v6 : v4)
   return {
-    set: (block, until) => of(block.family).set(block.words, block.length, until),
-    delete: (block) => of(block.family).delete(block.words, block.length),
-    match(family, words, now) {
+    /**
+     * Adds a block, or changes its expiry.
+     *
+     * @param until on the clock of `match`; `Infinity` means for ever
+     */
+    set: (block: Block, until: number): void => of(block.family).set(block.words, block.length, until),
+    /**
+     * Removes a block.
+     *
+     * @returns true if it was there
+     */
+    delete: (block: Block): boolean => of(block.family).delete(block.words, block.length),
+    /** Finds the widest block that contains an address and has not expired at `now`; returns 0 when there is none. */
+    match(family: Family, words: Uint32Array, now: number): Hit {
       return family === 4 ? v4.match(words, now) : -v6.match(words, now)
     },
-    read(hit, block) {
+    /** Copies the found block into `block`. Call it before any change. */
+    read(hit: Hit, block: Block): void {
       block.family = hit < 0 ? 6 : 4
       of(block.family).read(Math.abs(hit), block)
     },
-    until: (hit) => of(hit < 0 ? 6 : 4).until(Math.abs(hit)),
-    get size() {
+    /** Returns the expiry of the found block. Call it before any change. */
+    until: (hit: Hit): number => of(hit < 0 ? 6 : 4).until(Math.abs(hit)),
+    /** Number of blocks. */
+    get size(): number {
       return v4.size() + v6.size()
     },
-    get bytes() {
+    /** Size of the arrays in bytes. */
+    get bytes(): number {
       return v4.bytes() + v6.bytes()
     },
   }

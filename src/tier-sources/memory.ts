@@ -1,10 +1,5 @@
 /** Values by key, at most `size`. When it is full, a value without recent use is removed. */
-export interface Memory<T> {
-  /** Returns the value, and counts as a use of it. */
-  get(key: string): T | undefined
-  set(key: string, value: T): void
-  readonly size: number
-}
+export type Memory<T> = ReturnType<typeof createMemory<T>>
 
 interface Slot<T> {
   value: T
@@ -18,7 +13,7 @@ const MOST_LOOKED_AT = 16
  * Creates a memory that removes nearly the least recently used value (second chance, F. J. Corbató 1968): the oldest,
  * unless it was used since the last check. A hit writes one boolean, where a list in order of use would be rearranged.
  */
-export function createMemory<T>(size: number): Memory<T> {
+export function createMemory<T>(size: number) {
   const slots = new Map<string, Slot<T>>()
 
   function evict(): void {
@@ -32,13 +27,14 @@ export function createMemory<T>(size: number): Memory<T> {
   }
 
   return {
-    get(key) {
+    /** Returns the value, and counts as a use of it. */
+    get(key: string): T | undefined {
       const slot = slots.get(key)
       if (slot === undefined) return undefined
       slot.used = true
       return slot.value
     },
-    set(key, value) {
+    set(key: string, value: T): void {
       const slot = slots.get(key)
       if (slot !== undefined) {
         slot.value = value
@@ -47,7 +43,7 @@ export function createMemory<T>(size: number): Memory<T> {
       if (slots.size >= size) evict()
       slots.set(key, { value, used: false })
     },
-    get size() {
+    get size(): number {
       return slots.size
     },
   }

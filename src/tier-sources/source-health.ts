@@ -1,22 +1,7 @@
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 
 /** Tracks if a source answers. While it does not, it is probed now and then, and no request waits for it. */
-export interface SourceHealth {
-  readonly up: boolean
-  /**
-   * Returns true if the source may be asked for a consumer now. While it is down, one question at a time is allowed,
-   * with growing pauses. A consumer whose question failed is not allowed again before others had their turn.
-   */
-  mayAsk(now: number, consumer: string): boolean
-  /** Every question that `mayAsk` allowed must end in `answered`, `failed` or `unfit`. */
-  answered(now: number): void
-  failed(now: number, consumer: string, why: string): void
-  /**
-   * Records an answer that is unusable for this consumer. The source stays available for all others, and failures of
-   * other questions are still counted.
-   */
-  unfit(now: number, consumer: string, why: string): void
-}
+export type SourceHealth = ReturnType<typeof createSourceHealth>
 
 /**
  * Consumers whose questions fail in a row before the source counts as down. One or two failures are a slow query or a
@@ -57,7 +42,7 @@ export function createSourceHealth(
   log: Log,
   random: () => number = Math.random,
   texts = TIER_SOURCE,
-): SourceHealth {
+) {
   let failures = 0
   /** Consumers whose questions failed since the last answer. */
   const inVain = new Set<string>()
@@ -74,16 +59,21 @@ export function createSourceHealth(
   }
 
   return {
-    get up() {
+    get up(): boolean {
       return up
     },
-    mayAsk(now, consumer) {
+    /**
+     * Returns true if the source may be asked for a consumer now. While it is down, one question at a time is allowed,
+     * with growing pauses. A consumer whose question failed is not allowed again before others had their turn.
+     */
+    mayAsk(now: number, consumer: string): boolean {
       if (up) return true
       if (probing || now < askAgainAt + (inVain.has(consumer) ? pause : 0)) return false
       probing = true
       return true
     },
-    answered(now) {
+    /** Every question that `mayAsk` allowed must end in `answered`, `failed` or `unfit`. */
+    answered(now: number): void {
       failures = 0
       inVain.clear()
       probing = false
@@ -92,7 +82,11 @@ export function createSourceHealth(
       pause = FIRST_PAUSE
       log.info({ source, down_ms: Math.round(now - lostAt) }, texts.back)
     },
-    unfit(now, consumer, why) {
+    /**
+     * Records an answer that is unusable for this consumer. The source stays available for all others, and failures of
+     * other questions are still counted.
+     */
+    unfit(now: number, consumer: string, why: string): void {
       warn({ source, error: why }, texts.failed, now)
       if (up || !probing) return
       probing = false
@@ -100,7 +94,7 @@ export function createSourceHealth(
       remember(consumer)
       askAgainAt = now + pause * (0.8 + 0.4 * random())
     },
-    failed(now, consumer, why) {
+    failed(now: number, consumer: string, why: string): void {
       failures++
       remember(consumer)
       if (!up) {

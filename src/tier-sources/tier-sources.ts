@@ -11,13 +11,7 @@ import { createCounts, type SourceCounts, type SourceState, type TierSource } fr
 type Settings = Config['tier_sources']
 
 /** Sources of tiers, in the order of the configuration. */
-export interface OpenTierSources {
-  sources(): readonly TierSource[]
-  /** Applies another configuration. Sources that are unchanged keep everything they know. */
-  use(settings: Settings): void
-  describe(): readonly SourceState[]
-  close(): Promise<void>
-}
+export type OpenTierSources = ReturnType<typeof openTierSources>
 
 export interface TierSourcesOptions {
   readonly settings: Settings
@@ -38,7 +32,7 @@ export function openTierSources({
   listen = true,
   log,
   shares = createShares(),
-}: TierSourcesOptions): OpenTierSources {
+}: TierSourcesOptions) {
   let opened: readonly Opened[] = []
   let sources: readonly TierSource[] = []
   /** Counters never go back, whatever happens to the source. */
@@ -91,10 +85,11 @@ export function openTierSources({
   use(settings)
 
   return {
-    sources: () => sources,
+    sources: (): readonly TierSource[] => sources,
+    /** Applies another configuration. Sources that are unchanged keep everything they know. */
     use,
-    describe: () => sources.map((source) => source.describe()),
-    async close() {
+    describe: (): readonly SourceState[] => sources.map((source) => source.describe()),
+    async close(): Promise<void> {
       await Promise.all(sources.map((source) => source.close()))
     },
   }

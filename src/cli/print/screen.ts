@@ -1,14 +1,7 @@
 import type { ReadStream, WriteStream } from 'node:tty'
 
 /** Terminal in full-screen mode, for a display that changes. */
-export interface Screen {
-  readonly columns: number
-  readonly rows: number
-  /** Replaces the lines shown. Lines without room at the bottom are left out. */
-  draw(lines: readonly string[]): void
-  /** Restores the terminal. Idempotent. */
-  close(): void
-}
+export type Screen = ReturnType<typeof openScreen>
 
 /** Key as its character, or one of the names below. */
 export type Key = string
@@ -48,7 +41,7 @@ export function openScreen(
     onResize,
     onEnd,
   }: { onKey: (key: Key) => void; onResize: () => void; onEnd: (code: number) => void },
-): Screen {
+) {
   let open = false
 
   function enter(): void {
@@ -94,18 +87,20 @@ export function openScreen(
   enter()
 
   return {
-    get columns() {
+    get columns(): number {
       return stdout.columns || 80
     },
-    get rows() {
+    get rows(): number {
       return stdout.rows || 24
     },
-    draw(lines) {
+    /** Replaces the lines shown. Lines without room at the bottom are left out. */
+    draw(lines: readonly string[]): void {
       if (!open) return
       const shown = lines.slice(0, stdout.rows || 24).map((line) => line + END_OF_LINE)
       stdout.write(BEGIN + shown.join('\r\n') + END)
     },
-    close() {
+    /** Restores the terminal. Idempotent. */
+    close(): void {
       leave()
       stdin.off('data', onData)
       stdout.off('resize', onResize)

@@ -38,27 +38,9 @@ export interface LimitCounts {
 }
 
 /** Accumulates the results of a log. */
-export interface Tally {
-  add(request: LoggedRequest, outcome: Planned | Skipped): void
-  readonly all: TallyCounts
-  readonly skipped: Readonly<Record<Skipped, number>>
-  /** Unix ms of the first and the last request; undefined if there was none. */
-  span(): { readonly from: number; readonly to: number } | undefined
-  /** Returns counts by tier, sorted by name. */
-  tiers(): readonly TierCounts[]
-  /** Returns counts by limit, the one with most denials first. */
-  limits(): readonly LimitCounts[]
-  /** Returns counts by consumer, the one with most new denials first. */
-  consumers(): readonly ConsumerCounts[]
-  /** Returns true if there were more consumers than are kept. */
-  moreConsumers(): boolean
-  /** Returns requests that had a route when logged and have none now, by their route then. */
-  unrouted(): readonly { readonly route: string; readonly requests: number }[]
-  /** Returns the minute with most new denials, as the unix ms of its start. */
-  worstMinute(): { readonly at: number; readonly newlyDenied: number } | undefined
-}
+export type Tally = ReturnType<typeof createTally>
 
-export function createTally(): Tally {
+export function createTally() {
   const all = { ...NO_COUNTS }
   const skipped = { unidentified: 0, refused: 0, unrouted: 0, answered: 0 }
   const tiers = new Map<string, TierCounts>()
@@ -89,7 +71,7 @@ export function createTally(): Tally {
   }
 
   return {
-    add(request, outcome) {
+    add(request: LoggedRequest, outcome: Planned | Skipped): void {
       from = Math.min(from, request.began)
       to = Math.max(to, request.began)
       if (typeof outcome === 'string') {
@@ -128,17 +110,26 @@ export function createTally(): Tally {
     },
     all,
     skipped,
-    span: () => (from <= to ? { from, to } : undefined),
-    tiers: () => [...tiers.values()].sort(byText(({ service, tier }) => `${service}\0${tier}`)),
-    limits: () => [...limits.values()].sort((a, b) => b.deniedNow - a.deniedNow),
-    consumers: () =>
+    /** Unix ms of the first and the last request; undefined if there was none. */
+    span: (): { readonly from: number; readonly to: number } | undefined =>
+      from <= to ? { from, to } : undefined,
+    /** Returns counts by tier, sorted by name. */
+    tiers: (): readonly TierCounts[] =>
+      [...tiers.values()].sort(byText(({ service, tier }) => `${service}\0${tier}`)),
+    /** Returns counts by limit, the one with most denials first. */
+    limits: (): readonly LimitCounts[] => [...limits.values()].sort((a, b) => b.deniedNow - a.deniedNow),
+    /** Returns counts by consumer, the one with most new denials first. */
+    consumers: (): readonly ConsumerCounts[] =>
       [...consumers.values()].sort(
         (a, b) => b.newlyDenied - a.newlyDenied || b.deniedNow - a.deniedNow || b.deniedThen - a.deniedThen,
       ),
-    moreConsumers: () => more,
-    unrouted: () =>
+    /** Returns true if there were more consumers than are kept. */
+    moreConsumers: (): boolean => more,
+    /** Returns requests that had a route when logged and have none now, by their route then. */
+    unrouted: (): readonly { readonly route: string; readonly requests: number }[] =>
       [...unrouted].map(([route, requests]) => ({ route, requests })).sort((a, b) => b.requests - a.requests),
-    worstMinute() {
+    /** Returns the minute with most new denials, as the unix ms of its start. */
+    worstMinute(): { readonly at: number; readonly newlyDenied: number } | undefined {
       let worst: { at: number; newlyDenied: number } | undefined
       for (const [minute, newlyDenied] of minutes)
         if (newlyDenied > (worst?.newlyDenied ?? 0)) worst = { at: minute * MINUTE, newlyDenied }

@@ -55,21 +55,7 @@ export interface PreparedExtensions {
 /** Part of the warning about a module that is newer on disk. */
 export const NEWER = 'has changed since it was loaded'
 
-export interface Extensions {
-  /**
-   * Makes the instances that a configuration needs: one for each name, kept while its module and options are the same. Never
-   * rejects.
-   */
-  prepare(config: Config): Promise<PreparedExtensions>
-  /** Returns a warning for each module that has changed on disk since it was loaded, and logs it once. */
-  newer(config: Config): Promise<string[]>
-  /** Ends all instances and forgets the modules: the next `prepare` loads the present files. */
-  renew(): void
-  /** Hands over the log, which begins after the first configuration is loaded. */
-  attach(log: ExtensionLog): void
-  /** Ends all instances. */
-  close(): void
-}
+export type Extensions = ReturnType<typeof createExtensions>
 
 type ExtensionLog = Readonly<Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>>
 type OwnLog = ExtensionContext<unknown>['log']
@@ -89,7 +75,7 @@ export function createExtensions({
 }: {
   readonly runs: boolean
   readonly meter?: (extension: string, log: OwnLog) => Meter
-}): Extensions {
+}) {
   let running: ReadonlyMap<string, Instance> = new Map()
   let log: ExtensionLog | undefined
   const early: [keyof ExtensionLog, object, string][] = []
@@ -127,7 +113,11 @@ export function createExtensions({
   }
 
   return {
-    async prepare(config) {
+    /**
+     * Makes the instances that a configuration needs: one for each name, kept while its module and options are the same. Never
+     * rejects.
+     */
+    async prepare(config: Config): Promise<PreparedExtensions> {
       const next = new Map<string, Instance>()
       const problems: Problem[] = []
       for (const [i, settings] of (config.extensions ?? []).entries()) {
@@ -155,7 +145,8 @@ export function createExtensions({
         },
       }
     },
-    async newer({ extensions = [] }) {
+    /** Returns a warning for each module that has changed on disk since it was loaded, and logs it once. */
+    async newer({ extensions = [] }: Config): Promise<string[]> {
       const messages: string[] = []
       for (const { name, module } of extensions) {
         if (!(await isNewerOnDisk(resolve(module)))) {
@@ -169,15 +160,18 @@ export function createExtensions({
       }
       return messages
     },
-    renew() {
+    /** Ends all instances and forgets the modules: the next `prepare` loads the present files. */
+    renew(): void {
       this.close()
       forgetModules()
     },
-    attach(attached) {
+    /** Hands over the log, which begins after the first configuration is loaded. */
+    attach(attached: ExtensionLog): void {
       log = attached
       for (const line of early.splice(0)) write(...line)
     },
-    close: () => run(new Map(), running),
+    /** Ends all instances. */
+    close: (): void => run(new Map(), running),
   }
 }
 

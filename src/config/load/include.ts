@@ -103,24 +103,9 @@ export async function signatureOfPattern(pattern: string): Promise<string> {
 export type FilePosition = Position & { readonly file: string }
 
 /** The documents of one configuration. An offset counts from the first of them, so it says which file it is in. */
-export interface Documents {
-  /** Parses one more file; undefined if it is not YAML. */
-  add(file: string, text: string): ParsedYaml | undefined
-  /** Syntax errors of all files. */
-  readonly problems: (FilePosition & { readonly message: string })[]
-  position(offset: number): FilePosition
-  /** Returns the folder of the file that an offset is in. */
-  folder(offset: number): string
-  /** Names the place of one offset for a message at another: `on line 3`, with the file if that is another one. */
-  place(offset: number, from: number): string
-  target(alias: Alias): Node | undefined
-  /** Returns the index of a list item in its own file; `index` if it was not included. */
-  indexOf(item: unknown, index: number): number
-  /** Moves the content of an included file to the end of the main one. */
-  join(main: Node | null, included: ParsedYaml, report: (offset: number, message: string) => void): void
-}
+export type Documents = ReturnType<typeof createDocuments>
 
-export function createDocuments(): Documents {
+export function createDocuments() {
   const files: { readonly file: string; readonly parsed: ParsedYaml }[] = []
   const problems: (FilePosition & { readonly message: string })[] = []
   const indexes = new WeakMap<object, number>()
@@ -155,8 +140,10 @@ export function createDocuments(): Documents {
   }
 
   return {
+    /** Syntax errors of all files. */
     problems,
-    add(file, text) {
+    /** Parses one more file; undefined if it is not YAML. */
+    add(file: string, text: string): ParsedYaml | undefined {
       const parsed = parseYaml(text, end)
       end += text.length + 1
       if (!('document' in parsed)) {
@@ -173,20 +160,28 @@ export function createDocuments(): Documents {
       return parsed
     },
     position,
-    folder: (offset) => dirname(fileAt(offset).file),
-    place(offset, from) {
+    /** Returns the folder of the file that an offset is in. */
+    folder: (offset: number): string => dirname(fileAt(offset).file),
+    /** Names the place of one offset for a message at another: `on line 3`, with the file if that is another one. */
+    place(offset: number, from: number): string {
       const { file, line } = position(offset)
       return file === position(from).file ? `on line ${line}` : `on line ${line} of ${file}`
     },
-    target(alias) {
+    target(alias: Alias): Node | undefined {
       for (const { parsed } of files) {
         const found = parsed.target(alias)
         if (found !== undefined) return found
       }
       return undefined
     },
-    indexOf: (item, index) => indexes.get(item as object) ?? index,
-    join(main, { document, start }, report) {
+    /** Returns the index of a list item in its own file; `index` if it was not included. */
+    indexOf: (item: unknown, index: number): number => indexes.get(item as object) ?? index,
+    /** Moves the content of an included file to the end of the main one. */
+    join(
+      main: Node | null,
+      { document, start }: ParsedYaml,
+      report: (offset: number, message: string) => void,
+    ): void {
       const { contents } = document
       if (!isMap(main) || contents === null || (isScalar(contents) && contents.value === null)) return
       if (!isMap(contents)) {

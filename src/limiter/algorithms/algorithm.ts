@@ -43,20 +43,17 @@ export interface Algorithm {
   readonly stored: StoredCounts
 }
 
-export interface StoredCounts {
-  readonly bytes: number
-  /** Reads the counts of a limit, which begin at the byte `at`. `now` is by the clock that they were written by. */
-  read(value: Buffer, at: number, limit: Limit, now: number): Counts
-}
+export type StoredCounts = ReturnType<typeof numbered>
 
 export const uint32s = (value: Buffer, at: number, count: number): Counts =>
   Array.from({ length: count }, (_, i) => value.readUInt32BE(at + 4 * i))
 
 /** Returns the layout of a window number modulo 2^32, for windows of `width` ms, followed by uint32 counts. */
-export function numbered(counts: number, width: (limit: Limit) => number): StoredCounts {
+export function numbered(counts: number, width: (limit: Limit) => number) {
   return {
     bytes: 4 + 4 * counts,
-    read(value, at, limit, now) {
+    /** Reads the counts of a limit, which begin at the byte `at`. `now` is by the clock that they were written by. */
+    read(value: Buffer, at: number, limit: Limit, now: number): Counts {
       const present = Math.floor(now / width(limit))
       // The nearest to the present one.
       const number = present - ((present - value.readUInt32BE(at)) | 0)

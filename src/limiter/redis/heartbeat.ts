@@ -13,56 +13,7 @@ import { askStore } from './store-timeout.js'
  * all: how many gateways live, and how far the announcements are. The others then need only say that they live. A
  * gateway that hears no tick in time reads all that itself.
  */
-export interface Heartbeat {
-  /** Returns the latest known number of gateways that decide, at least 1. It does not change while the store is away. */
-  count(): number
-  /**
-   * Returns true while the heartbeat reports every change: the store answers it, and no gateway of a version that
-   * announces nothing is alive. While it is false, maps ask the store themselves.
-   */
-  tellsAll(): boolean
-  /** Returns when the latest answered heartbeat was sent or the latest tick was made, in unix ms; 0 if there was none. */
-  answeredAt(): number
-  /**
-   * Registers a listener, which is called at each answered heartbeat and each tick.
-   *
-   * @param listener gets the names that were announced lately. A name is repeated for some seconds, because the change
-   *   comes after the announcement. `all` is true when announcements may have been missed: at the first heartbeat,
-   *   after a failed one, and when the store has forgotten announcements.
-   * @returns a function that removes the listener
-   */
-  onChanges(listener: (names: ReadonlySet<string>, all: boolean) => void): () => void
-  /**
-   * Registers a listener, which is called with each heartbeat that says that the gateway lives.
-   *
-   * @param listener gets the server's unix ms, as far as is known; undefined about twice a second of all gateways together
-   * @returns a function that removes the listener
-   */
-  onBeat(listener: (at: number | undefined) => void): () => void
-  /**
-   * Announces that a map is about to change. Resolves when the other gateways will hear of it, at once if it was
-   * announced within the last second. Rejects when the store does not answer; then the name goes with the next
-   * heartbeat.
-   *
-   * @param name must not begin with #
-   */
-  announce(name: string): Promise<void>
-  /** Returns the layout of maps in many slots, empty for none; undefined before the first answer. */
-  layout(): string | undefined
-  /** Registers a listener, which is called when the layout has changed, and with the first one. */
-  onLayout(listener: (layout: string) => void): void
-  /** Sets what `members` shows of this process. It is sent with the next heartbeat, if it has changed. */
-  setStatus(status: string): void
-  /** Sets from how many shards this process reads the maps that grow with users, for `members`. */
-  setShards(shards: number): void
-  /** Channel of ticks. */
-  readonly channel: string
-  /** Takes a message from the channel. Without it, the heartbeat reads all itself. */
-  hearTick(message: string): void
-  /** Reads the live gateways. Rejects when the store does not answer within a second. */
-  members(): Promise<readonly Member[]>
-  close(): Promise<void>
-}
+export type Heartbeat = ReturnType<typeof createHeartbeat>
 
 /** Gateway that is alive. */
 export interface Member {
@@ -143,7 +94,7 @@ export interface HeartbeatOptions {
 }
 
 /** Begins to send heartbeats in the background, as soon as the store is connected. */
-export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): Heartbeat {
+export function createHeartbeat(store: Client, options: HeartbeatOptions = {}) {
   const { decides = true, self = randomUUID().slice(0, 13) } = options
   const channel = channelOf(store, 'nodes:tick')
   const listeners = new Set<(names: ReadonlySet<string>, all: boolean) => void>()
@@ -371,19 +322,46 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
   else store.once('ready', beatNow)
 
   return {
-    count: () => count,
-    tellsAll: () =>
+    /** Returns the latest known number of gateways that decide, at least 1. It does not change while the store is away. */
+    count: (): number => count,
+    /**
+     * Returns true while the heartbeat reports every change: the store answers it, and no gateway of a version that
+     * announces nothing is alive. While it is false, maps ask the store themselves.
+     */
+    tellsAll: (): boolean =>
       latest !== undefined && latest.alive <= latest.members && performance.now() - sentAt < STALE,
-    answeredAt: () => answeredAt,
-    onChanges(listener) {
+    /** Returns when the latest answered heartbeat was sent or the latest tick was made, in unix ms; 0 if there was none. */
+    answeredAt: (): number => answeredAt,
+    /**
+     * Registers a listener, which is called at each answered heartbeat and each tick.
+     *
+     * @param listener gets the names that were announced lately. A name is repeated for some seconds, because the change
+     *   comes after the announcement. `all` is true when announcements may have been missed: at the first heartbeat,
+     *   after a failed one, and when the store has forgotten announcements.
+     * @returns a function that removes the listener
+     */
+    onChanges(listener: (names: ReadonlySet<string>, all: boolean) => void): () => void {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    onBeat(listener) {
+    /**
+     * Registers a listener, which is called with each heartbeat that says that the gateway lives.
+     *
+     * @param listener gets the server's unix ms, as far as is known; undefined about twice a second of all gateways together
+     * @returns a function that removes the listener
+     */
+    onBeat(listener: (at: number | undefined) => void): () => void {
       beatListeners.add(listener)
       return () => void beatListeners.delete(listener)
     },
-    async announce(name) {
+    /**
+     * Announces that a map is about to change. Resolves when the other gateways will hear of it, at once if it was
+     * announced within the last second. Rejects when the store does not answer; then the name goes with the next
+     * heartbeat.
+     *
+     * @param name must not begin with #
+     */
+    async announce(name: string): Promise<void> {
       if (performance.now() - (announced.get(name) ?? Number.NEGATIVE_INFINITY) < ANNOUNCED_FOR) return
       waiting.add(name)
       // Announcements of one turn share a heartbeat.
@@ -393,23 +371,30 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}): 
       })
       await announcing
     },
-    layout: () => layout,
-    onLayout(listener) {
+    /** Returns the layout of maps in many slots, empty for none; undefined before the first answer. */
+    layout: (): string | undefined => layout,
+    /** Registers a listener, which is called when the layout has changed, and with the first one. */
+    onLayout(listener: (layout: string) => void): void {
       layoutListeners.push(listener)
       if (layout !== undefined) listener(layout)
     },
-    setStatus(text) {
+    /** Sets what `members` shows of this process. It is sent with the next heartbeat, if it has changed. */
+    setStatus(text: string): void {
       status = text
     },
-    setShards(count) {
+    /** Sets from how many shards this process reads the maps that grow with users, for `members`. */
+    setShards(count: number): void {
       shards = String(count)
       // Somebody may wait for it.
       beatSoon(READ_MIN)
     },
+    /** Channel of ticks. */
     channel,
+    /** Takes a message from the channel. Without it, the heartbeat reads all itself. */
     hearTick,
-    members: () => readMembers(store),
-    async close() {
+    /** Reads the live gateways. Rejects when the store does not answer within a second. */
+    members: (): Promise<readonly Member[]> => readMembers(store),
+    async close(): Promise<void> {
       closed = true
       clearTimeout(timer)
       store.off('ready', beatNow)
@@ -454,9 +439,7 @@ async function readMembers(store: Client): Promise<readonly Member[]> {
 }
 
 /** Presence of a process in a list of its own, beside the heartbeat. */
-export interface Presence {
-  close(): Promise<void>
-}
+export type Presence = ReturnType<typeof createPresence>
 
 /**
  * Keeps a process on a list, with each heartbeat.
@@ -469,7 +452,7 @@ export function createPresence(
   key: string,
   self: string,
   heartbeat: Pick<Heartbeat, 'onBeat'>,
-): Presence {
+) {
   function say(at: number | undefined): void {
     // The script also removes those that are not believed any more.
     const saying =
@@ -484,7 +467,7 @@ export function createPresence(
   if (store.status === 'ready') say(undefined)
 
   return {
-    async close() {
+    async close(): Promise<void> {
       silence()
       if (store.status !== 'ready') return
       await askStore(LEAVE_TIMEOUT, runAnnounce(store, key, self, 0)).catch(() => {})

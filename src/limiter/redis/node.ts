@@ -15,35 +15,7 @@ import { createTakeConnection, type TakeConnection } from './take-connection.js'
  * when at least half of the last second's calls were slow. While it is open, one probe at a time is sent, and no
  * decision.
  */
-export interface Shard {
-  isUp(): boolean
-  /**
-   * Returns the unix ms by the server's clock after which a call must not charge any more.
-   *
-   * @param sentAt `performance.now()` from which the call is waited for
-   */
-  deadline(sentAt?: number): number
-  /**
-   * Records a call that was answered in time.
-   *
-   * @param serverNow clock reading in the reply
-   * @param sentAt `performance.now()` when it was sent; undefined if the reading is not by the server's clock
-   */
-  answered(serverNow: number, sentAt: number | undefined): void
-  missed(): void
-  /**
-   * Sends a call. Calls reach the server in this order, unless it answers NOSCRIPT, MOVED or ASK: then nothing has run, and
-   * the call is sent once more.
-   *
-   * @param onReply called once, maybe before `send` returns
-   */
-  send(call: ScriptCall, onReply: OnReply): void
-  /** Gathers calls until `uncork`, which sends them in one write. */
-  cork(): void
-  uncork(): void
-  /** Stops probing, and closes the own connection after what was sent. */
-  close(): void
-}
+export type Shard = ReturnType<typeof createShard>
 
 export interface ShardOptions {
   readonly node: Redis
@@ -83,7 +55,7 @@ const GIVEN_UP_AFTER = 3
 /** Matches errors of a Cluster that name the server to ask. */
 const REDIRECTION = /^(MOVED|ASK) /
 
-export function createShard(options: ShardOptions): Shard {
+export function createShard(options: ShardOptions) {
   const { node, client, timeoutMs, onChange, onRefusal } = options
   const clock = createServerClock()
   const slowness = createSlowness()
@@ -261,31 +233,50 @@ export function createShard(options: ShardOptions): Shard {
   probe()
 
   return {
-    isUp: () => up,
-    deadline: (sentAt = performance.now()) => clock.at(sentAt + timeoutMs),
-    answered(serverNow, sentAt) {
+    isUp: (): boolean => up,
+    /**
+     * Returns the unix ms by the server's clock after which a call must not charge any more.
+     *
+     * @param sentAt `performance.now()` from which the call is waited for
+     */
+    deadline: (sentAt: number = performance.now()): number => clock.at(sentAt + timeoutMs),
+    /**
+     * Records a call that was answered in time.
+     *
+     * @param serverNow clock reading in the reply
+     * @param sentAt `performance.now()` when it was sent; undefined if the reading is not by the server's clock
+     */
+    answered(serverNow: number, sentAt: number | undefined): void {
       misses = Math.max(0, misses - FORGIVEN_PER_ANSWER)
       if (sentAt === undefined) return
       clock.learn(serverNow, sentAt)
       if (slowness.tooMuchAfter(sentAt, serverNow - clock.at(sentAt) > SLOW * timeoutMs)) open('slow')
     },
-    missed() {
+    missed(): void {
       misses++
       if (misses >= MISSES_TO_OPEN) open('timeouts')
     },
-    send(call, onReply) {
+    /**
+     * Sends a call. Calls reach the server in this order, unless it answers NOSCRIPT, MOVED or ASK: then nothing has run, and
+     * the call is sent once more.
+     *
+     * @param onReply called once, maybe before `send` returns
+     */
+    send(call: ScriptCall, onReply: OnReply): void {
       if (own?.isReady() === true) askOwn(own, call, onReply)
       else through(client, call, onReply)
     },
-    cork() {
+    /** Gathers calls until `uncork`, which sends them in one write. */
+    cork(): void {
       if (own === undefined) node.stream?.cork()
       else own.cork()
     },
-    uncork() {
+    uncork(): void {
       if (own === undefined) node.stream?.uncork()
       else own.uncork()
     },
-    close() {
+    /** Stops probing, and closes the own connection after what was sent. */
+    close(): void {
       closed = true
       clearTimeout(timer)
       clearInterval(watching)

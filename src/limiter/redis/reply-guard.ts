@@ -11,10 +11,7 @@ import {
 } from './resp-reader.js'
 
 /** Guard between a socket and ioredis. */
-export interface ReplyGuard {
-  /** Returns true while bytes are passed to ioredis. */
-  delivers(): boolean
-}
+export type ReplyGuard = ReturnType<typeof guardReplies>
 
 /**
  * Longest reply, in bytes. The longest ones that Tidegate requests are pages of 1,000 API keys with 8 KiB each, and the
@@ -48,7 +45,7 @@ interface Subscription {
  * @param socket new: nothing has been read or written
  * @param onBroken called once with what was wrong
  */
-export function guardReplies(socket: Socket, onBroken: (what: string) => void): ReplyGuard {
+export function guardReplies(socket: Socket, onBroken: (what: string) => void) {
   const reader = createRespReader(LONGEST_REPLY)
   const write = socket.write as (...args: unknown[]) => boolean
   const push = socket.push
@@ -158,7 +155,10 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     }
     return write.apply(socket, args)
   }
-  return { delivers: () => delivering }
+  return {
+    /** Returns true while bytes are passed to ioredis. */
+    delivers: (): boolean => delivering,
+  }
 }
 
 /** Matches `*2\r\n$9\r\nsubscribe\r\n…`. */

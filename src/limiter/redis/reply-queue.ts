@@ -18,21 +18,7 @@ export type OnReply = (error: Error | undefined, reply: RespValue) => void
 export type OnBytes = (error: Error | undefined, reply: RespValue<Buffer>) => void
 
 /** Commands of a connection that wait for their replies, which come in the same order. */
-export interface ReplyQueue {
-  /** Adds a command, before it is written. */
-  expect(onReply: OnReply): void
-  /** Adds a command whose reply may be anything. */
-  expectBytes(onReply: OnBytes): void
-  /**
-   * Reads what the server sent and calls those whose replies are complete.
-   *
-   * @param chunk keeps its bytes until the call returns
-   * @throws RespError if the bytes are not a reply, or one that nobody waits for. The queue is unusable then.
-   */
-  read(chunk: Buffer): void
-  /** Calls all that wait. Nothing is read after that. */
-  fail(error: Error): void
-}
+export type ReplyQueue = ReturnType<typeof createReplyQueue>
 
 /**
  * Longest reply to a script call, in bytes: five times that of 64 denials, each by 8 limits, with the largest numbers that
@@ -47,7 +33,7 @@ const MOST_PIECES = 256
  *
  * @param most longest reply that is read, in bytes. Default: that of a script call.
  */
-export function createReplyQueue(most = LONGEST_SCRIPT_REPLY): ReplyQueue {
+export function createReplyQueue(most = LONGEST_SCRIPT_REPLY) {
   const reader = createRespReader(most)
   const integers: Integers = { values: [], end: 0 }
   /** Ring of those that wait; its length is a power of two. */
@@ -89,12 +75,20 @@ export function createReplyQueue(most = LONGEST_SCRIPT_REPLY): ReplyQueue {
   }
 
   return {
+    /** Adds a command, before it is written. */
     expect,
-    expectBytes(onReply) {
+    /** Adds a command whose reply may be anything. */
+    expectBytes(onReply: OnBytes): void {
       wantBytes.add(onReply)
       expect(onReply as OnReply)
     },
-    read(chunk) {
+    /**
+     * Reads what the server sent and calls those whose replies are complete.
+     *
+     * @param chunk keeps its bytes until the call returns
+     * @throws RespError if the bytes are not a reply, or one that nobody waits for. The queue is unusable then.
+     */
+    read(chunk: Buffer): void {
       let at = 0
       while (at < chunk.length && !failed) {
         if (reader.size === 0) {
@@ -122,7 +116,8 @@ export function createReplyQueue(most = LONGEST_SCRIPT_REPLY): ReplyQueue {
         }
       }
     },
-    fail(error) {
+    /** Calls all that wait. Nothing is read after that. */
+    fail(error: Error): void {
       failed = true
       while (count > 0) next()(error, undefined)
     },

@@ -8,21 +8,7 @@ import { bulk } from './script-arguments.js'
  * Connection that carries the takes and settles of one Redis server, and nothing else. It belongs to an ioredis client,
  * which finds the server, and carries all other commands.
  */
-export interface TakeConnection {
-  isReady(): boolean
-  /**
-   * Sends a command: at once, or with others at `uncork`. Replies come in the order of the commands. A command is never
-   * sent again.
-   *
-   * @param wire the command in RESP, ASCII only
-   */
-  send(wire: string, onReply: OnReply): void
-  /** Gathers what is sent until `uncork`, which writes it at once. */
-  cork(): void
-  uncork(): void
-  /** Ends the connection once it has been written to. No other one is opened. */
-  close(): void
-}
+export type TakeConnection = ReturnType<typeof createTakeConnection>
 
 export interface TakeConnectionEvents {
   readonly onReady: () => void
@@ -45,7 +31,7 @@ const CLOSED = 'the server closed the connection for decisions before it was rea
  *
  * @param node from `connectStore`
  */
-export function createTakeConnection(node: Redis, events: TakeConnectionEvents): TakeConnection {
+export function createTakeConnection(node: Redis, events: TakeConnectionEvents) {
   let current: ServerConnection | undefined
   let timer: NodeJS.Timeout | undefined
   let corked = false
@@ -84,8 +70,14 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents):
   open()
 
   return {
-    isReady: () => current?.isReady() === true,
-    send(wire, onReply) {
+    isReady: (): boolean => current?.isReady() === true,
+    /**
+     * Sends a command: at once, or with others at `uncork`. Replies come in the order of the commands. A command is never
+     * sent again.
+     *
+     * @param wire the command in RESP, ASCII only
+     */
+    send(wire: string, onReply: OnReply): void {
       if (current?.isReady() !== true) {
         onReply(new Error(LOST), undefined)
         return
@@ -93,14 +85,16 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents):
       current.send(wire, onReply)
       if (!corked) current.flush()
     },
-    cork() {
+    /** Gathers what is sent until `uncork`, which writes it at once. */
+    cork(): void {
       corked = true
     },
-    uncork() {
+    uncork(): void {
       corked = false
       current?.flush()
     },
-    close() {
+    /** Ends the connection once it has been written to. No other one is opened. */
+    close(): void {
       closed = true
       clearTimeout(timer)
       node.off('ready', open)

@@ -10,17 +10,7 @@ import { type ClassKeptSince, createRing, type Place, type Ring } from './decisi
  * a quarter for failures, and a quarter for other refusals and a sample of successes: a flood of one class leaves the
  * others.
  */
-export interface KeptDecisions {
-  /** Keeps a decision or skips it; called at the end of every request. */
-  keep(r: RequestRecord): void
-  /**
-   * Finds the latest decision with an id; clients may have sent the same id often, and `times` is the number that is
-   * kept here. For a consumer, finds the latest denial, or else the latest decision.
-   */
-  find(question: DecisionQuestion): FoundDecision | undefined
-  /** Returns how much is kept, and since when. */
-  reach(): KeptSince
-}
+export type KeptDecisions = ReturnType<typeof createKeptDecisions>
 
 export interface FoundDecision {
   readonly decision: DecisionData
@@ -42,7 +32,7 @@ export interface KeptDecisionsOptions {
   readonly random?: () => number
 }
 
-export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecisions {
+export function createKeptDecisions(options: KeptDecisionsOptions) {
   const { keep, now = Date.now, random = Math.random } = options
   const quarter = Math.floor(keep / 4)
   const rings = {
@@ -81,11 +71,16 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
   }
 
   return {
-    keep(r) {
+    /** Keeps a decision or skips it; called at the end of every request. */
+    keep(r: RequestRecord): void {
       const ring = keep === 0 ? undefined : ringFor(r)
       ring?.write(r, placeOf(r), now())
     },
-    find(question) {
+    /**
+     * Finds the latest decision with an id; clients may have sent the same id often, and `times` is the number that is
+     * kept here. For a consumer, finds the latest denial, or else the latest decision.
+     */
+    find(question: DecisionQuestion): FoundDecision | undefined {
       if (typeof question !== 'string') {
         const { consumer, service } = question
         const [found] = all.flatMap((ring) => ring.latest(consumer, service) ?? []).sort(mostTellingFirst)
@@ -95,7 +90,8 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
       const [latest] = found.sort(latestFirst)
       return latest && { decision: latest, times: found.length }
     },
-    reach: () => ({
+    /** Returns how much is kept, and since when. */
+    reach: (): KeptSince => ({
       denied: rings.denied.reach(),
       failed: rings.failed.reach(),
       others: rings.others.reach(),

@@ -6,12 +6,7 @@ import type { ProcessReading } from '../metrics/process-counts.js'
 import { type OtlpOptions, startPush } from './push.js'
 import { ending, formatMetrics, formatProcesses, type TextFormat } from './text-format.js'
 
-export interface Exposition {
-  /** Returns all series as text, ending in a newline. */
-  scrape(format?: TextFormat): Promise<string>
-  /** Pushes the remaining metrics and stops pushing; waits at most two seconds for a slow collector. */
-  close(): Promise<void>
-}
+export type Exposition = ReturnType<typeof createExposition>
 
 export interface ExpositionOptions {
   readonly families: Families
@@ -27,7 +22,7 @@ export interface ExpositionOptions {
 }
 
 /** Creates the exposition: metrics for scrapes and, with `otlp`, pushed. */
-export function createExposition(options: ExpositionOptions): Exposition {
+export function createExposition(options: ExpositionOptions) {
   const families: Family[] = Object.values(options.families)
 
   async function read(): Promise<View[]> {
@@ -46,11 +41,13 @@ export function createExposition(options: ExpositionOptions): Exposition {
     })
 
   return {
-    async scrape(format = 'plain') {
+    /** Returns all series as text, ending in a newline. */
+    async scrape(format: TextFormat = 'plain'): Promise<string> {
       const text = await formatMetrics(await read(), format)
       return text + formatProcesses(await options.processes(), format) + ending(format)
     },
-    close: async () => push?.close(),
+    /** Pushes the remaining metrics and stops pushing; waits at most two seconds for a slow collector. */
+    close: async (): Promise<void> => push?.close(),
   }
 }
 

@@ -16,14 +16,7 @@ const MAX_INSTRUMENTS = 10
 const MAX_SERIES = 100
 
 /** Meters of extensions, and what they have recorded. */
-export interface ExtensionMeters {
-  /** Returns the meter of an extension. An instance with changed options goes on with it. */
-  meter(extension: string, log: ExtensionLog): Meter
-  /** Returns what is recorded, for `/metrics`: `extension_<extension>_<instrument>`. */
-  read(): Promise<ProcessReading[]>
-  /** Returns what is recorded, for OTLP. */
-  collect(): Promise<CollectionResult>
-}
+export type ExtensionMeters = ReturnType<typeof createExtensionMeters>
 
 /** Log of an extension. */
 type ExtensionLog = { warn(message: string, fields: object): void }
@@ -37,20 +30,23 @@ class AskedReader extends MetricReader {
   protected async onForceFlush(): Promise<void> {}
 }
 
-export function createExtensionMeters(): ExtensionMeters {
+export function createExtensionMeters() {
   const reader = new AskedReader()
   const views = [{ instrumentName: '*', aggregationCardinalityLimit: MAX_SERIES }]
   const provider = new MeterProvider({ readers: [reader], views })
   const meters = new Map<string, Meter>()
 
   return {
-    meter(extension, log) {
+    /** Returns the meter of an extension. An instance with changed options goes on with it. */
+    meter(extension: string, log: ExtensionLog): Meter {
       const meter = meters.get(extension) ?? bounded(provider.getMeter(extension), log)
       meters.set(extension, meter)
       return meter
     },
-    collect: () => reader.collect(PATIENCE),
-    async read() {
+    /** Returns what is recorded, for OTLP. */
+    collect: (): Promise<CollectionResult> => reader.collect(PATIENCE),
+    /** Returns what is recorded, for `/metrics`: `extension_<extension>_<instrument>`. */
+    async read(): Promise<ProcessReading[]> {
       const { resourceMetrics } = await reader.collect(PATIENCE)
       const readings = resourceMetrics.scopeMetrics.flatMap(({ scope, metrics }) =>
         metrics.map((metric) => readingOf(scope.name, metric)),

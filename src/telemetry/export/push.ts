@@ -24,10 +24,7 @@ export interface OtlpOptions extends OtlpEndpoint {
   readonly resource: Readonly<Record<string, string>>
 }
 
-export interface Push {
-  /** Pushes the remaining metrics and stops; waits at most two seconds for a slow collector. */
-  close(): Promise<void>
-}
+export type Push = ReturnType<typeof startPush>
 
 const LAST_PUSH_MS = 2000
 /** Points in one request. They are serialized at once, which blocks the event loop for about 5 ms. */
@@ -46,7 +43,7 @@ export function startPush(options: {
   /** Metrics that the SDK itself has recorded. */
   readonly more?: readonly MetricProducer[]
   readonly onFailed: (error: Error) => void
-}): Push {
+}) {
   const { otlp, read, more = [], onFailed } = options
   const timeoutMs = Math.min(otlp.timeoutMs, otlp.intervalMs)
   const sender = createOtlpSender(
@@ -74,7 +71,8 @@ export function startPush(options: {
   const resource = resourceFromAttributes({ ...otlp.resource, ...options.resource })
   const provider = new MeterProvider({ resource, readers: [reader] })
   return {
-    async close() {
+    /** Pushes the remaining metrics and stops; waits at most two seconds for a slow collector. */
+    async close(): Promise<void> {
       // Rejects when the collector is too slow, which the timeout is for.
       await provider.shutdown({ timeoutMillis: LAST_PUSH_MS }).catch(() => {})
       sender.close()

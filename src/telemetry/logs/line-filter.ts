@@ -2,12 +2,7 @@ import { isFailure } from '../../errors.js'
 import type { RequestRecord } from '../record/record.js'
 
 /** Chooses the requests that get a line in the access log. */
-export interface LineFilter {
-  keeps(r: Pick<RequestRecord, 'status' | 'requestId'> & Partial<Pick<RequestRecord, 'error'>>): boolean
-  /** Returns the lines filtered since the start, by reason. */
-  leftOut(): Readonly<Record<'sample' | 'max_errors', number>>
-  close(): void
-}
+export type LineFilter = ReturnType<typeof createLineFilter>
 
 export interface LineFilterOptions {
   /** Share of the requests without an error that is kept, 0 to 1. */
@@ -24,7 +19,7 @@ const SECOND = 1000
 const TWO_32 = 2 ** 32
 
 /** Creates a filter, so that a client that floods the gateway with failing requests cannot fill the disk as well. */
-export function createLineFilter(options: LineFilterOptions): LineFilter {
+export function createLineFilter(options: LineFilterOptions) {
   const { sample, maxErrors, onFlood, now = Date.now } = options
   const leftOut = { sample: 0, max_errors: 0 }
   let second = Number.NaN
@@ -40,7 +35,11 @@ export function createLineFilter(options: LineFilterOptions): LineFilter {
   }
 
   return {
-    keeps({ status, error, requestId }) {
+    keeps({
+      status,
+      error,
+      requestId,
+    }: Pick<RequestRecord, 'status' | 'requestId'> & Partial<Pick<RequestRecord, 'error'>>): boolean {
       if (status < 400 && !isFailure(status, error)) {
         if (sample >= 1 || shareOf(requestId) < sample) return true
         leftOut.sample++
@@ -57,8 +56,9 @@ export function createLineFilter(options: LineFilterOptions): LineFilter {
       timer ??= setTimeout(tell, SECOND).unref()
       return false
     },
-    leftOut: () => leftOut,
-    close() {
+    /** Returns the lines filtered since the start, by reason. */
+    leftOut: (): Readonly<Record<'sample' | 'max_errors', number>> => leftOut,
+    close(): void {
       if (timer === undefined) return
       clearTimeout(timer)
       tell()

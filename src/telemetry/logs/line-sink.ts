@@ -7,19 +7,7 @@ import type { Output } from './output.js'
  * sonic-boom keeps what a full disk or a closed pipe has refused and writes it again, so that later lines wait behind it;
  * its way to open a pipe waits for a reader; and it does not tell how many lines an error has cut.
  */
-export interface LineSink {
-  /** Takes whole lines, each with one newline at its end. Bytes are copied. */
-  write(line: string | Uint8Array): void
-  /** Resolves when all lines so far are written or dropped, or after `timeoutMs` (2,000). */
-  flush(timeoutMs?: number): Promise<void>
-  /** Writes as much as possible at once, without waiting for a reader. For the last lines before the process ends. */
-  flushSync(): void
-  /** Returns the lines lost since the start. */
-  dropped(): number
-  /** Reopens the path after a log rotation has moved the file away. Does nothing for stdout and stderr. */
-  reopen(): void
-  close(): Promise<void>
-}
+export type LineSink = ReturnType<typeof createLineSink>
 
 export interface LineSinkOptions {
   /** Called for a failed write, at most once a minute, and for a failed reopen. */
@@ -44,7 +32,7 @@ const BUSY_RETRY_MS = 50
 const NEWLINE = 10
 const NOTHING: Buffer = Buffer.alloc(0)
 
-export function createLineSink(output: Output, options: LineSinkOptions = {}): LineSink {
+export function createLineSink(output: Output, options: LineSinkOptions = {}) {
   const { onProblem, flushMs = 100, chunkSize = 65_536, maxBytes = 8 * 1024 * 1024 } = options
 
   // Lines become bytes at once: collected as strings, they would be thousands of small objects for the garbage
@@ -165,7 +153,8 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
   }
 
   return {
-    write(line) {
+    /** Takes whole lines, each with one newline at its end. Bytes are copied. */
+    write(line: string | Uint8Array): void {
       const length = typeof line === 'string' ? Buffer.byteLength(line) : line.length
       if (closed || queuedBytes + gathered + length > maxBytes) {
         lost++
@@ -185,8 +174,10 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
       gatheredLines++
       timer ??= setTimeout(seal, flushMs).unref()
     },
+    /** Resolves when all lines so far are written or dropped, or after `timeoutMs` (2,000). */
     flush,
-    flushSync() {
+    /** Writes as much as possible at once, without waiting for a reader. For the last lines before the process ends. */
+    flushSync(): void {
       if (closed) return
       if (gatheredLines > 0) {
         queue.push({ bytes: gathering.subarray(0, gathered), buffer: undefined, lines: gatheredLines })
@@ -208,12 +199,14 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
       }
       queuedBytes = queue[0]?.bytes.length ?? 0
     },
-    dropped: () => lost,
-    reopen() {
+    /** Returns the lines lost since the start. */
+    dropped: (): number => lost,
+    /** Reopens the path after a log rotation has moved the file away. Does nothing for stdout and stderr. */
+    reopen(): void {
       reopenWanted = true
       pump()
     },
-    async close() {
+    async close(): Promise<void> {
       if (closed) return
       await flush()
       closed = true

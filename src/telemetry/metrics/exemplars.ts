@@ -12,34 +12,27 @@ export interface Exemplar {
  * Keeps a recent exemplar for as many buckets as there is room for. When full, the bucket that was updated longest ago
  * loses its exemplar.
  */
-export interface Exemplars {
-  /**
-   * Returns true if a bucket has no exemplar, or one that is a second old: nothing reads them more often.
-   *
-   * @param now Unix ms
-   */
-  due(bucket: number, now: number): boolean
-  note(bucket: number, exemplar: Exemplar): void
-  /** Returns the exemplar of a bucket, numbered like the figure that counts it. */
-  of(bucket: number): Exemplar | undefined
-  all(): Iterable<readonly [bucket: number, exemplar: Exemplar]>
-  readonly empty: boolean
-}
+export type Exemplars = ReturnType<typeof createExemplars>
 
 /** Most exemplars, about 200 bytes each. */
 const MOST = 1000
 /** Ms for which an exemplar stays. */
 const STAYS = 1000
 
-export function createExemplars(most = MOST): Exemplars {
+export function createExemplars(most = MOST) {
   const kept = new Map<number, Exemplar>()
   return {
-    due(bucket, now) {
+    /**
+     * Returns true if a bucket has no exemplar, or one that is a second old: nothing reads them more often.
+     *
+     * @param now Unix ms
+     */
+    due(bucket: number, now: number): boolean {
       const known = kept.get(bucket)
       // The clock may have been set back.
       return known === undefined || Math.abs(now - known.at) >= STAYS
     },
-    note(bucket, exemplar) {
+    note(bucket: number, exemplar: Exemplar): void {
       kept.delete(bucket)
       kept.set(bucket, exemplar)
       if (kept.size <= most) return
@@ -48,9 +41,10 @@ export function createExemplars(most = MOST): Exemplars {
         break
       }
     },
-    of: (bucket) => kept.get(bucket),
-    all: () => kept,
-    get empty() {
+    /** Returns the exemplar of a bucket, numbered like the figure that counts it. */
+    of: (bucket: number): Exemplar | undefined => kept.get(bucket),
+    all: (): Iterable<readonly [bucket: number, exemplar: Exemplar]> => kept,
+    get empty(): boolean {
       return kept.size === 0
     },
   }

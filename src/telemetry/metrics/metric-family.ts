@@ -1,5 +1,5 @@
 import type { TraceContext } from '../record/trace-context.js'
-import { createExemplars, type Exemplar, type Exemplars } from './exemplars.js'
+import { createExemplars, type Exemplar } from './exemplars.js'
 import { type Exponential, mergeExponential, ROW, readExponential, recordExponential } from './exponential.js'
 import type { readOnce } from './metric-sources.js'
 
@@ -58,29 +58,7 @@ export interface View {
  * routes, an array, a map entry and an object for each series took most of the memory. Series live as long as the
  * process: the same labels have the same cell after a reload, and their order does not change.
  */
-export interface Family {
-  readonly definition: Definition
-  /** Returns the cell of these label values; creates it on first use. */
-  cell(...labels: readonly LabelValue[]): Cell
-  add(cell: Cell, amount: number): void
-  /**
-   * Adds one measurement, in ms, to a histogram's cell. A value that is not a number ≥ 0 counts as 0: NaN would stay in
-   * the sum for ever. With a recorded trace, the measurement becomes the exemplar of its bucket.
-   */
-  observe(cell: Cell, ms: number, trace?: TraceContext): void
-  /** Sets a value that is read again each time. */
-  set(value: number, ...labels: readonly LabelValue[]): void
-  /** Returns the first figure of a series, if it exists. */
-  get(...labels: readonly LabelValue[]): number | undefined
-  /** Adds what another process has recorded for the same series. */
-  merge(cell: Cell, figures: ArrayLike<number>, exponential: Exponential | undefined): void
-  readonly exemplars: Exemplars
-  view(): View
-  /** Resets all figures to 0; the series stay. */
-  zero(): void
-  /** Removes all series: for gauges that are read again each time. */
-  clear(): void
-}
+export type Family = ReturnType<typeof createFamily>
 
 /** Series that the first arrays have room for. */
 const ROOM = 4
@@ -91,7 +69,7 @@ const FREE = -1
  *
  * @param withExponential true if a histogram is also recorded as an exponential one
  */
-export function createFamily(definition: Definition, withExponential = false): Family {
+export function createFamily(definition: Definition, withExponential = false) {
   const { boundsMs } = definition
   const width = boundsMs === undefined ? 1 : boundsMs.length + 2
   const perSeries = definition.labels.length
@@ -134,11 +112,16 @@ export function createFamily(definition: Definition, withExponential = false): F
 
   return {
     definition,
+    /** Returns the cell of these label values; creates it on first use. */
     cell,
-    add(at, amount) {
+    add(at: Cell, amount: number): void {
       figures[at]! += amount
     },
-    observe(at, ms, trace) {
+    /**
+     * Adds one measurement, in ms, to a histogram's cell. A value that is not a number ≥ 0 counts as 0: NaN would stay in
+     * the sum for ever. With a recorded trace, the measurement becomes the exemplar of its bucket.
+     */
+    observe(at: Cell, ms: number, trace?: TraceContext): void {
       const bounds = boundsMs!
       const value = Number.isNaN(ms) ? 0 : Math.max(ms, 0)
       const last = bounds.length
@@ -154,22 +137,25 @@ export function createFamily(definition: Definition, withExponential = false): F
         }
       }
     },
-    set(value, ...values) {
+    /** Sets a value that is read again each time. */
+    set(value: number, ...values: readonly LabelValue[]): void {
       const at = cell(...values)
       figures[at] = value
     },
-    get(...values) {
+    /** Returns the first figure of a series, if it exists. */
+    get(...values: readonly LabelValue[]): number | undefined {
       const found = index[slotOf(values)]!
       return found === FREE ? undefined : figures[found * width]
     },
-    merge(at, more, exponential) {
+    /** Adds what another process has recorded for the same series. */
+    merge(at: Cell, more: ArrayLike<number>, exponential: Exponential | undefined): void {
       for (let i = 0; i < width; i++) figures[at + i]! += more[i] ?? 0
       if (rows !== undefined && exponential !== undefined) {
         mergeExponential(rows, (at / width) * ROW, exponential)
       }
     },
     exemplars,
-    view() {
+    view(): View {
       const kept = rows?.slice(0, size * ROW)
       return {
         definition,
@@ -182,11 +168,13 @@ export function createFamily(definition: Definition, withExponential = false): F
         exemplar: exemplars.of,
       }
     },
-    zero() {
+    /** Resets all figures to 0; the series stay. */
+    zero(): void {
       figures.fill(0)
       rows?.fill(0)
     },
-    clear() {
+    /** Removes all series: for gauges that are read again each time. */
+    clear(): void {
       size = 0
       figures.fill(0)
       rows?.fill(0)

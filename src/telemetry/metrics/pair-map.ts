@@ -2,11 +2,7 @@
  * Maps pairs of small integers to an integer ≥ 0. Memory grows with the pairs that exist, not with those that are
  * possible.
  */
-export interface Slots {
-  /** Returns the value; -1: none. */
-  get(a: number, b: number): number
-  set(a: number, b: number, value: number): void
-}
+export type Slots = ReturnType<typeof createSlots>
 
 /** Pairs that the first table has room for; a power of two. */
 const ROOM = 16
@@ -17,7 +13,7 @@ const OF_ENTRY = 3
  * Creates a table with open addressing in one Int32Array, at most two thirds full: 18 to 36 bytes a pair, and no
  * object.
  */
-export function createSlots(): Slots {
+export function createSlots() {
   let table = new Int32Array(OF_ENTRY * ROOM).fill(FREE)
   let mask = ROOM - 1
   let size = 0
@@ -50,8 +46,9 @@ export function createSlots(): Slots {
   }
 
   return {
-    get: (a, b) => table[find(a, b) + 2]!,
-    set(a, b, value) {
+    /** Returns the value; -1: none. */
+    get: (a: number, b: number): number => table[find(a, b) + 2]!,
+    set(a: number, b: number, value: number): void {
       if (3 * (size + 1) > 2 * (mask + 1)) grow()
       put(a, b, value)
     },

@@ -99,22 +99,7 @@ interface Table {
   readonly shed: Slots
 }
 
-export interface Recorder {
-  /** Counts one finished request. */
-  record(r: RequestRecord): void
-  /** Counts what the candidate limits of a request's tier would have decided, finished or not. */
-  candidate(r: RequestRecord, decision: Decision): void
-  /** Counts a request that was due to be mirrored to a service. */
-  mirrored(service: string, result: MirrorResult): void
-  /** Counts a request that is shed because there is no room for it. It has a route and a tier. */
-  shed(r: RequestRecord, reason: ShedReason): void
-  /** Counts an exception in the handling of one request. */
-  internalError(): void
-  /** Counts a hook of an extension that failed. */
-  extensionFailed(extension: string, hook: string): void
-  /** Counts a request that is denied at the edge. */
-  edgeDenied(reason: EdgeReason): void
-}
+export type Recorder = ReturnType<typeof createRecorder>
 
 /**
  * Outcome of a mirrored request: the upstream responded or failed; too many copies were in flight; the body was too
@@ -123,7 +108,7 @@ export interface Recorder {
 export type MirrorResult = 'answered' | 'failed' | 'busy' | 'too_large' | 'aborted'
 
 /** Creates a recorder. It allocates only when a request is the first with its labels, or the first of a snapshot. */
-export function createRecorder(families: Families): Recorder {
+export function createRecorder(families: Families) {
   const { serverDuration, clientDuration, overhead, limitDuration, limitDecisions, candidateDecisions } =
     families
   const errors = new Map(ERROR_CODES.map((code) => [code, families.requestsRefused.cell(code)]))
@@ -264,14 +249,22 @@ export function createRecorder(families: Families): Recorder {
   const thrown = families.internalErrors.cell()
 
   return {
+    /** Counts one finished request. */
     record,
+    /** Counts what the candidate limits of a request's tier would have decided, finished or not. */
     candidate: countCandidate,
+    /** Counts a request that is shed because there is no room for it. It has a route and a tier. */
     shed,
-    mirrored: (service, result) => families.mirrored.add(families.mirrored.cell(service, result), 1),
-    extensionFailed: (extension, hook) =>
+    /** Counts a request that was due to be mirrored to a service. */
+    mirrored: (service: string, result: MirrorResult): void =>
+      families.mirrored.add(families.mirrored.cell(service, result), 1),
+    /** Counts a hook of an extension that failed. */
+    extensionFailed: (extension: string, hook: string): void =>
       families.extensionErrors.add(families.extensionErrors.cell(extension, hook), 1),
-    internalError: () => families.internalErrors.add(thrown, 1),
-    edgeDenied: (reason) => families.edgeDenied.add(denied.get(reason)!, 1),
+    /** Counts an exception in the handling of one request. */
+    internalError: (): void => families.internalErrors.add(thrown, 1),
+    /** Counts a request that is denied at the edge. */
+    edgeDenied: (reason: EdgeReason): void => families.edgeDenied.add(denied.get(reason)!, 1),
   }
 }
 

@@ -37,18 +37,7 @@ const MOST_SUMMARIES = 1000
 /** Longest id that is kept unchanged, in UTF-16 units. */
 const LONGEST = 128
 
-export interface Top {
-  /**
-   * Counts one finished request. Allocates only for the first consumers of a window.
-   *
-   * @param now `performance.now()`
-   */
-  record(r: RequestRecord, now: number): void
-  /** Counts an attempt of a caller that already has its share. */
-  overShare(share: Pick<Share, 'name' | 'service'>, caller: string): void
-  /** Returns the counts of one dimension, for one service or tier, or for all. */
-  read(question: TopQuestion): TopReading
-}
+export type Top = ReturnType<typeof createTop>
 
 export interface TopQuestion {
   readonly by: Dimension
@@ -94,7 +83,7 @@ interface Clock {
 
 const CLOCK: Clock = { wall: Date.now, steady: () => performance.now() }
 
-export function createTop({ wall, steady }: Clock = CLOCK): Top {
+export function createTop({ wall, steady }: Clock = CLOCK) {
   /** Groups by service and tier as JSON. There are as many as configurations have named. */
   const groups = new Map<string, Group>()
   const tableOf = perSnapshot((): (Group | undefined)[] => [])
@@ -206,13 +195,20 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
   }
 
   return {
+    /**
+     * Counts one finished request. Allocates only for the first consumers of a window.
+     *
+     * @param now `performance.now()`
+     */
     record,
-    overShare({ name, service }, caller) {
+    /** Counts an attempt of a caller that already has its share. */
+    overShare({ name, service }: Pick<Share, 'name' | 'service'>, caller: string): void {
       const now = steady()
       if (now >= over) turn(now)
       count(groupNamed(service, 'none').windows[3], keyOf(caller), 1, name, now)
     },
-    read({ by, service, tier }) {
+    /** Returns the counts of one dimension, for one service or tier, or for all. */
+    read({ by, service, tier }: TopQuestion): TopReading {
       const now = steady()
       if (now >= over) turn(now)
       const dimension = DIMENSIONS.indexOf(by)

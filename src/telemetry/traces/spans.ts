@@ -24,17 +24,12 @@ import type { TraceContext } from '../record/trace-context.js'
  * Makes spans from the recorded data of a request, by OTel's semantic conventions for HTTP, gRPC and databases. They
  * contain no query, no credential and no header except `User-Agent`.
  */
-export interface SpanMaker {
-  /** Makes the server span, then one for each hook of an extension, the limiter's and one for each attempt. */
-  ofRequest(r: RequestRecord, recording: Recording): ReadableSpan[]
-  /** Makes the span of a mirrored copy, when the copy ends. */
-  ofCopy(trace: TraceContext, call: Call): ReadableSpan
-}
+export type SpanMaker = ReturnType<typeof createSpanMaker>
 
 /** Longest text of a client in a span, in UTF-16 units. */
 const MAX_TEXT = 1024
 
-export function createSpanMaker(resource: Resource): SpanMaker {
+export function createSpanMaker(resource: Resource) {
   const scope = { name: 'tidegate' }
   const storeOf = perSnapshot(storeAttributes)
 
@@ -183,7 +178,8 @@ export function createSpanMaker(resource: Resource): SpanMaker {
   }
 
   return {
-    ofRequest(r, recording) {
+    /** Makes the server span, then one for each hook of an extension, the limiter's and one for each attempt. */
+    ofRequest(r: RequestRecord, recording: Recording): ReadableSpan[] {
       const trace = r.trace!
       const spans = [ofServer(trace, r, recording)]
       for (const hook of recording.hooks) spans.push(ofHook(trace, hook))
@@ -191,6 +187,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
       for (const call of recording.calls) spans.push(ofCall(trace, call))
       return spans
     },
+    /** Makes the span of a mirrored copy, when the copy ends. */
     ofCopy: ofCall,
   }
 }

@@ -28,10 +28,7 @@ const MOST_BYTES = 65_536
 /** Ms over which the first checks of all upstreams are spread. */
 const SPREAD_MS = 500
 
-interface Checker {
-  readonly watchers: Set<Checked>
-  stop(): void
-}
+type Checker = ReturnType<typeof startChecker>
 
 export type HealthChecks = ReturnType<typeof createHealthChecks>
 
@@ -82,7 +79,7 @@ export function untilNext(interval: number, took: number, random: number): numbe
   return Math.max(interval * (0.9 + 0.2 * random) - took, 0)
 }
 
-function startChecker(subject: CheckSubject, random: () => number): Checker {
+function startChecker(subject: CheckSubject, random: () => number) {
   const { interval, healthyAfter, unhealthyAfter } = subject.settings
   const watchers = new Set<Checked>()
   let stopped = false
@@ -108,7 +105,7 @@ function startChecker(subject: CheckSubject, random: () => number): Checker {
 
   return {
     watchers,
-    stop() {
+    stop(): void {
       stopped = true
       clearTimeout(timer)
       running?.()

@@ -7,15 +7,9 @@ export function createHttp2Counts(): Http2Counts {
 }
 
 /** The HTTP/2 connections of a port that also serves HTTP/1.1. */
-export interface Http2Connections {
-  /** Takes a connection that begins with the HTTP/2 preface or negotiated `h2`; hands any other to `http1`. */
-  speak(socket: Socket, http1: (socket: Socket) => void): void
-  /** Sends GOAWAY to every client and lets open streams finish. */
-  leave(): void
-  destroy(): void
-}
+export type Http2Connections = ReturnType<typeof createHttp2>
 
-export function createHttp2(listening: Http2Listening): Http2Connections {
+export function createHttp2(listening: Http2Listening) {
   const { settings, counts } = listening
   const open = new Set<Http2Connection>()
   /** Plain-text connections that have not sent a byte. */
@@ -32,17 +26,19 @@ export function createHttp2(listening: Http2Listening): Http2Connections {
   }
 
   return {
-    speak(socket, http1) {
+    /** Takes a connection that begins with the HTTP/2 preface or negotiated `h2`; hands any other to `http1`. */
+    speak(socket: Socket, http1: (socket: Socket) => void): void {
       const { alpnProtocol } = socket as TLSSocket
       if (alpnProtocol === 'h2') take(socket)
       else if (alpnProtocol !== undefined) http1(socket)
       else sniff(socket, silent, settings.header_timeout, take, http1)
     },
-    leave() {
+    /** Sends GOAWAY to every client and lets open streams finish. */
+    leave(): void {
       for (const connection of open) connection.leave()
       for (const socket of silent) socket.destroy()
     },
-    destroy() {
+    destroy(): void {
       for (const { socket } of open) socket.destroy()
     },
   }

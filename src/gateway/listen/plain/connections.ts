@@ -19,18 +19,7 @@ export interface PlainListening {
 }
 
 /** The connections that have carried only plain requests so far. */
-export interface PlainConnections {
-  /**
-   * Serves a connection until bytes arrive that are not a plain request.
-   *
-   * @param first takes the connection, with those bytes put back, if it had no request before
-   * @param http1 takes it if it had requests before
-   */
-  take(socket: Socket, first: (socket: Socket) => void, http1: (socket: Socket) => void): void
-  /** Ends idle connections now, and the others as soon as they are idle. */
-  leave(): void
-  closeAll(): void
-}
+export type PlainConnections = ReturnType<typeof createPlainConnections>
 
 /** How often the gateway checks for connections that have been silent for too long, in ms. */
 const TICK_MS = 250
@@ -49,7 +38,7 @@ export function createPlainConnections({
   accept,
   silent,
   clock = () => performance.now(),
-}: PlainListening): PlainConnections {
+}: PlainListening) {
   const { keep_alive: idleMs, header_timeout: patience } = settings
   const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}\r\n`
   const open = new Set<PlainConnection>()
@@ -214,15 +203,22 @@ export function createPlainConnections({
   }
 
   return {
-    take(socket, first, http1) {
+    /**
+     * Serves a connection until bytes arrive that are not a plain request.
+     *
+     * @param first takes the connection, with those bytes put back, if it had no request before
+     * @param http1 takes it if it had requests before
+     */
+    take(socket: Socket, first: (socket: Socket) => void, http1: (socket: Socket) => void): void {
       if (timer === undefined) start()
       open.add(new PlainConnection(socket, first, http1))
     },
-    leave() {
+    /** Ends idle connections now, and the others as soon as they are idle. */
+    leave(): void {
       leaving = true
       for (const connection of open) connection.leave()
     },
-    closeAll() {
+    closeAll(): void {
       for (const { socket } of open) socket.destroy()
     },
   }
