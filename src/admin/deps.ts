@@ -8,7 +8,7 @@ import type { Shares } from '../shares.js'
 import type { Explained, ExplainQuestion } from '../telemetry/decisions/explained-decision.js'
 import type { Standing, StandingQuestion } from '../telemetry/decisions/standing.js'
 import type { TextFormat } from '../telemetry/export/text-format.js'
-import type { Traffic } from '../telemetry/metrics/overview.js'
+import type { LimitCounts, Traffic } from '../telemetry/metrics/overview.js'
 import type { Access } from './access/access.js'
 import type { Audit } from './access/audit.js'
 
@@ -25,6 +25,7 @@ export interface AdminDeps {
   readonly explain: (question: ExplainQuestion) => Promise<Explained>
   readonly metrics: {
     traffic(): Traffic | Promise<Traffic>
+    limitCounts(): readonly LimitCounts[] | Promise<readonly LimitCounts[]>
     scrape(format: TextFormat): Promise<string>
   }
   /** `reasons` say what is missing when not ready, and what is faulty when ready. */

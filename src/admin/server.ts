@@ -35,6 +35,7 @@ import { metricsRoutes } from './routes/metrics.js'
 import { amountRoutes } from './routes/overrides.js'
 import { overviewRoutes } from './routes/overview.js'
 import { FAULTS, isProbeOrScrape, probeRoutes } from './routes/probes.js'
+import { serviceRoutes } from './routes/services.js'
 import { storeRoutes } from './routes/store.js'
 import { tierRoutes } from './routes/tier.js'
 import { topRoutes } from './routes/top.js'
@@ -151,6 +152,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   banRoutes(app, deps)
   storeRoutes(app, deps)
   upstreamRoutes(app, deps)
+  serviceRoutes(app, deps)
   decisionRoutes(app, deps)
   explainRoutes(app, deps)
   topRoutes(app, deps)

@@ -5,7 +5,7 @@ import type { OtlpOptions } from './export/push.js'
 import type { TextFormat } from './export/text-format.js'
 import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/metric-definitions.js'
 import type { MetricSources } from './metrics/metric-sources.js'
-import { requestsOf, type Traffic, trafficOf } from './metrics/overview.js'
+import { type LimitCounts, limitCountsOf, requestsOf, type Traffic, trafficOf } from './metrics/overview.js'
 import { type Reading, readFamilies, readProcess } from './metrics/process-counts.js'
 import { processMetrics } from './metrics/process-metrics.js'
 import { createRecorder, type Recorder } from './metrics/recorder.js'
@@ -38,6 +38,8 @@ export interface Metrics extends Recorder {
   requests(): number
   /** Returns the requests and their outcomes. */
   traffic(): Traffic
+  /** Returns the decisions of each limit. */
+  limitCounts(): readonly LimitCounts[]
   /** Pushes the last metrics over OTLP, if enabled, and stops. */
   close(): Promise<void>
 }
@@ -81,6 +83,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       refresh()
       return trafficOf(families)
     },
+    limitCounts: () => limitCountsOf(families),
     async read() {
       refresh()
       return { families: readFamilies(Object.values(families)), process: await processes() }

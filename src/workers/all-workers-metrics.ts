@@ -9,7 +9,7 @@ import {
   reloadCells,
   showConfig,
 } from '../telemetry/metrics/metric-definitions.js'
-import { type Traffic, trafficOf } from '../telemetry/metrics/overview.js'
+import { type LimitCounts, limitCountsOf, type Traffic, trafficOf } from '../telemetry/metrics/overview.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 import { readFamilies, readProcess } from '../telemetry/metrics/process-counts.js'
 import { processMetrics } from '../telemetry/metrics/process-metrics.js'
@@ -82,6 +82,11 @@ export function createFigures(options: FiguresOptions) {
     async traffic(): Promise<Traffic> {
       await refresh()
       return trafficOf(families)
+    },
+    /** Returns the decisions of each limit in all workers. */
+    async limitCounts(): Promise<readonly LimitCounts[]> {
+      await refresh()
+      return limitCountsOf(families)
     },
     close: () => exposition.close(),
   }

@@ -29,7 +29,7 @@ const held = (shares: ReturnType<typeof createShares>) => [...shares.all()][0]!
 function slowMetrics() {
   const waiting: (() => void)[] = []
   const scrape = () => new Promise<string>((resolve) => waiting.push(() => resolve('up 1\n')))
-  return { waiting, metrics: { scrape, traffic: () => ({}) as never } }
+  return { waiting, metrics: { scrape, traffic: () => ({}) as never, limitCounts: () => [] } }
 }
 
 const scrapeOf = ({ port }: TestAdmin) => `GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`

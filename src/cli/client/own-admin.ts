@@ -95,7 +95,11 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     tierSources,
     tokens,
     forwardAuth,
-    metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
+    metrics: {
+      scrape: () => Promise.resolve(''),
+      traffic: () => trafficOf(createFamilies()),
+      limitCounts: () => [],
+    },
     phase: () => ({ ready: true, reasons: [] }),
     accessSettings: { tokens: [{ name: `cli:${currentUser()}`, sha256, role: 'operator' }] },
     onStored: (id) => void stored.push(id),

@@ -4,6 +4,7 @@ import { type Door, doorsOf, formatAddress } from '../../config/snapshot/doors.j
 import type { Limit } from '../../config/snapshot/limit.js'
 import { limitData, limitText } from '../../config/snapshot/limit.js'
 import type { Policy } from '../../config/snapshot/policy.js'
+import { routeData } from '../../config/snapshot/route-data.js'
 import { mostSpecificFirst } from '../../config/snapshot/route-order.js'
 import type { Route, Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import { readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
@@ -216,22 +217,10 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
       limits: limitsByTier(service, tiers),
       ...resilienceData(service),
     })),
-    routes: mostSpecificFirst(routes).map(({ route, host }) => {
-      const { index, service, cost, costFrom: from, costHeader, path, methods } = route
-      const { split, respond, mirror, refund_on } = config.routes[index]!
-      return {
-        host: host === '' ? undefined : host,
-        path,
-        methods,
-        ...(respond === undefined ? { service: service.name } : { respond: respond.status }),
-        split,
-        mirror,
-        cost,
-        cost_from: from && { header: from.header, max: from.max, consumers: [...from.consumers] },
-        refund_on,
-        cost_header: costHeader,
-      }
-    }),
+    routes: mostSpecificFirst(routes).map(({ route, host }) => ({
+      host: host === '' ? undefined : host,
+      ...routeData(config, route),
+    })),
   }
 }
 

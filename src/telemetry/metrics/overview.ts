@@ -28,6 +28,36 @@ export interface Distribution {
   readonly counts: readonly number[]
 }
 
+/** Decisions by result. `near` are allowed, with 80 % of the limit used or more. */
+export type DecisionCounts = Record<'allowed' | 'near' | 'denied', number>
+
+/** Decisions that a limit was binding for, or those that a candidate limit would have been binding for. */
+export interface LimitCounts {
+  readonly service: string
+  readonly tier: string
+  readonly limit: string
+  readonly candidate: boolean
+  readonly decisions: DecisionCounts
+}
+
+/** Returns the decisions of every limit since the start. Limits without any are left out. */
+export function limitCountsOf({ limitDecisions, candidateDecisions }: Families): readonly LimitCounts[] {
+  const rows = new Map<string, LimitCounts>()
+  for (const family of [limitDecisions, candidateDecisions]) {
+    const candidate = family === candidateDecisions
+    for (const [[service, tier, limit, decision], [count]] of seriesOf(family)) {
+      const name = JSON.stringify([service, tier, limit, candidate])
+      const row = rows.get(name) ?? {
+        ...{ service: service!, tier: tier!, limit: limit!, candidate },
+        decisions: { allowed: 0, near: 0, denied: 0 },
+      }
+      row.decisions[decision as keyof DecisionCounts] += count!
+      rows.set(name, row)
+    }
+  }
+  return [...rows.values()]
+}
+
 export function trafficOf(families: Families): Traffic {
   const rows = new Map<string, ServiceTraffic>()
   const rowOf = (service: string, tier: string): ServiceTraffic => {

@@ -130,6 +130,7 @@ export async function startAdmin(t: Test, given: Given = {}, host = '127.0.0.1')
     metrics: {
       scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n'),
       traffic: () => trafficOf(createFamilies()),
+      limitCounts: () => [],
     },
     ready: () => ({ ready: true, reasons: [] }),
     audit: createAudit({ stream: () => stream, node: 'gw-1:4711', log, now: () => NOW }),

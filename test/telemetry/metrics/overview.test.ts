@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createFamilies } from '../../../src/telemetry/metrics/metric-definitions.js'
-import { trafficOf } from '../../../src/telemetry/metrics/overview.js'
+import { limitCountsOf, trafficOf } from '../../../src/telemetry/metrics/overview.js'
 import { createRecorder } from '../../../src/telemetry/metrics/recorder.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
@@ -45,4 +45,20 @@ t.test('traffic is summed up by service and tier, over all routes and methods', 
   t.equal(counted, 5, 'a tunnel takes as long as it likes')
   t.equal(duration.counts[duration.bounds_ms.indexOf(5)], 1)
   t.equal(duration.counts.length, duration.bounds_ms.length + 1)
+})
+
+t.test('decisions are summed up by limit, those of candidates apart', async (t) => {
+  const families = createFamilies()
+  const { limitDecisions, candidateDecisions } = families
+  const count = (by: string, decision: string, times: number) =>
+    limitDecisions.add(limitDecisions.cell('payments', 'free', 'minute', decision, by), times)
+  count('store', 'allowed', 5)
+  count('cache', 'denied', 2)
+  count('store', 'denied', 1)
+  candidateDecisions.add(candidateDecisions.cell('payments', 'free', 'minute', 'near'), 4)
+  const limit = { service: 'payments', tier: 'free', limit: 'minute' }
+  t.same(limitCountsOf(families), [
+    { ...limit, candidate: false, decisions: { allowed: 5, near: 0, denied: 3 } },
+    { ...limit, candidate: true, decisions: { allowed: 0, near: 4, denied: 0 } },
+  ])
 })
