@@ -5,7 +5,7 @@ import { guard } from './access/guard.js'
 import { type Problem, sendProblem } from './access/problem.js'
 import { roleFor, roleProblem } from './access/roles.js'
 import type { AdminDeps } from './deps.js'
-import { PAGE } from './page.js'
+import { PAGE, PAGE_ROUTES } from './page.js'
 import { PROBES } from './routes/probes.js'
 
 declare module 'fastify' {
@@ -36,7 +36,7 @@ export async function enter(
     access.isOpen(),
   )
   if (foreign !== undefined) return refuse(foreign)
-  if (isPage || PROBES.has(url)) return undefined
+  if (PAGE_ROUTES.has(url) || PROBES.has(url)) return undefined
   const grant = await access.identify(headers.authorization, remoteAddress ?? '')
   if ('problem' in grant) {
     const { problem, retryAfter } = grant
@@ -44,7 +44,7 @@ export async function enter(
     if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
     return refuse(problem)
   }
-  request.actor = actorOf(grant.who, request.raw)
+  request.actor = actorOf(grant, request.raw)
   const needed = roleFor(request)
   const mayNot = roleProblem(grant.who, grant.role, needed)
   if (mayNot !== undefined) {

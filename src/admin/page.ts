@@ -1,62 +1,72 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import type { FastifyInstance } from 'fastify'
+import { readdirSync, readFileSync } from 'node:fs'
+import { extname } from 'node:path'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
-/**
- * Path of the page, served without a token: it contains no data. The page fetches data with the token that its reader
- * types in.
- */
+/** Path of the page. */
 export const PAGE = '/'
 
 /**
- * Scripts, each after those that it imports from. They are joined into one script, without their imports and exports.
+ * Routes served without a token: they contain no data. The page fetches data with the token that its reader types in.
  */
-const SCRIPTS = ['figures.js', 'elements.js', 'traffic.js', 'lists.js', 'page.js']
+export const PAGE_ROUTES: ReadonlySet<string> = new Set([PAGE, '/page/:file'])
 
-/**
- * Adds the page: one file with everything in it. The content security policy lets a browser run only its own script and
- * style, by their hashes.
- */
+const FOLDER = new URL('./page/', import.meta.url)
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+}
+
+/** Lets the page run its own files only, connect to its own server only, and set texts but no markup. */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  'img-src data:',
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join('; ')
+
+interface FileOf {
+  readonly Params: { readonly file: string }
+}
+
+interface PageFile {
+  readonly text: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** Adds the page: `index.html` and the files beside it, as they are when the server starts. */
 export function pageRoutes(app: FastifyInstance): void {
-  const style = part('page.css')
-  const script = SCRIPTS.map((name) => bare(part(name))).join('')
-  // Functions, since a replacement string could contain a `$`.
-  const html = part('index.html')
-    .replace('/* style */', () => style)
-    .replace('/* script */', () => script)
-  const policy = [
-    "default-src 'none'",
-    `script-src '${hashOf(script)}'`,
-    `style-src '${hashOf(style)}'`,
-    "connect-src 'self'",
-    'img-src data:',
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
-  ].join('; ')
+  const files = new Map(readdirSync(FOLDER).map((name) => [name, readFile(name)]))
 
-  app.get('/', async (_request, reply) => {
-    reply.headers({
-      'content-security-policy': policy,
-      'content-type': 'text/html; charset=utf-8',
-      'cross-origin-opener-policy': 'same-origin',
-      'referrer-policy': 'no-referrer',
-    })
-    return html
-  })
+  function send(request: FastifyRequest, reply: FastifyReply, name: string) {
+    const file = files.get(name)
+    if (file === undefined) return reply.callNotFound()
+    reply.headers(file.headers)
+    if (request.headers['if-none-match'] === file.headers.etag) return reply.code(304).send()
+    return reply.send(file.text)
+  }
+
+  app.get('/', (request, reply) => send(request, reply, 'index.html'))
+  app.get<FileOf>('/page/:file', (request, reply) => send(request, reply, request.params.file))
 }
 
-function bare(script: string): string {
-  return script.replace(/^import \{[^}]*\} from .*\n/gm, '').replace(/^export /gm, '')
-}
-
-function part(name: string): string {
-  return readFileSync(new URL(`./page/${name}`, import.meta.url), 'utf8')
-}
-
-/** Returns a CSP hash source (W3C CSP3 §2.3.1). */
-function hashOf(text: string): string {
-  return `sha256-${createHash('sha256').update(text).digest('base64')}`
+function readFile(name: string): PageFile {
+  const text = readFileSync(new URL(name, FOLDER), 'utf8')
+  const headers = {
+    'cache-control': 'no-cache',
+    'content-security-policy': POLICY,
+    'content-type': TYPES[extname(name)] ?? 'text/plain; charset=utf-8',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+    etag: `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`,
+    'referrer-policy': 'no-referrer',
+  }
+  return { text, headers }
 }

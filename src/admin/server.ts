@@ -41,6 +41,7 @@ import { tierRoutes } from './routes/tier.js'
 import { topRoutes } from './routes/top.js'
 import { upstreamRoutes } from './routes/upstreams.js'
 import { usageRoutes } from './routes/usage.js'
+import { whoamiRoutes } from './routes/whoami.js'
 import { SET_UPSTREAM, UPSTREAMS } from './upstream-questions.js'
 
 /** Questions that the routes ask the processes that serve requests. */
@@ -159,6 +160,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   meterRoutes(app, deps)
   fleetRoutes(app, deps)
   overviewRoutes(app, deps)
+  whoamiRoutes(app)
   pageRoutes(app)
   return app
 }

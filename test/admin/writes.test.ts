@@ -89,7 +89,7 @@ const METERING = 'metering: { spool: { path: usage }, to: { file: { path: usage.
 /** POST endpoints that change nothing. */
 const QUESTIONS = ['POST /explain']
 /** Endpoints that anybody who reaches the port may read. */
-const PUBLIC = ['GET /', 'GET /healthz', 'GET /readyz', 'GET /jwks.json']
+const PUBLIC = ['GET /', 'GET /page/:file', 'GET /healthz', 'GET /readyz', 'GET /jwks.json']
 
 /** Returns `METHOD /path` of every route, as Fastify's router has them. */
 function routesOf(app: FastifyInstance): string[] {

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { plainAddress } from '../../net/address-key.js'
 import type { Problem } from './problem.js'
+import type { Role } from './roles.js'
 
 /** The client of a request to the admin API. */
 export interface Actor {
@@ -9,6 +10,7 @@ export interface Actor {
    * store.
    */
   readonly who: string
+  readonly role: Role
   readonly address: string
   /** User-Agent of the client, unverified. */
   readonly client: string | undefined
@@ -20,11 +22,12 @@ const LONGEST_REASON = 500
 const LONGEST_CLIENT = 200
 
 export function actorOf(
-  who: string,
+  { who, role }: Pick<Actor, 'who' | 'role'>,
   { headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>,
 ): Actor {
   return {
     who,
+    role,
     address: plainAddress(socket.remoteAddress ?? 'unknown'),
     client: headers['user-agent'] && printable(headers['user-agent']).slice(0, LONGEST_CLIENT),
     reason: reasonIn(headers['x-reason']),

@@ -57,6 +57,11 @@ export function range(count, error) {
   return error === 0 ? number(count) : `${number(count - error)}–${number(count)}`
 }
 
+/** Encodes a client's text for an address; half a surrogate pair, which no address can hold, becomes U+FFFD. */
+export function encoded(text) {
+  return encodeURIComponent(text.toWellFormed())
+}
+
 /** Escapes characters of a client's text that are invisible or change the text direction. */
 export function seen(text) {
   return text

@@ -114,7 +114,13 @@ t.test('an entry is bounded, whatever was changed', async (t) => {
   const { entries, log } = await start(t)
   const stream = createMemoryAuditStream()
   const audit = createAudit({ stream: () => stream, node: 'gw', log })
-  const actor = { who: 'loopback', address: '127.0.0.1', client: undefined, reason: undefined }
+  const actor = {
+    who: 'loopback',
+    role: 'operator' as const,
+    address: '127.0.0.1',
+    client: undefined,
+    reason: undefined,
+  }
   const request = { actor, recorded: undefined }
   const huge = Array.from({ length: 10_000 }, (_, i) => i)
   await audit.record(request, {

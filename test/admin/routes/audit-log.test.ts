@@ -13,7 +13,10 @@ async function start(t: Parameters<typeof startAdmin>[0]) {
   const { call } = await startAdmin(t, { audit })
   const write = (who: string, action: `${string}.${string}`, target: string) =>
     audit.record(
-      { actor: { who, address: '127.0.0.1', client: undefined, reason: undefined }, recorded: undefined },
+      {
+        actor: { who, role: 'operator', address: '127.0.0.1', client: undefined, reason: undefined },
+        recorded: undefined,
+      },
       { action, target },
     )
   const told = async (query = '') => {
