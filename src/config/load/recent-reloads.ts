@@ -1,4 +1,11 @@
-import type { ReloadOutcome, ReloadResult, ReloadTrigger } from './reload.js'
+export type ReloadTrigger = 'file' | 'signal' | 'admin'
+export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
+
+export interface ReloadOutcome {
+  readonly result: ReloadResult
+  /** Errors of a rejected reload; otherwise warnings, and changes that only take effect at the next start. */
+  readonly messages: readonly string[]
+}
 
 /** One reload, bounded so that any number of them can be kept and shown. */
 export interface Reload {

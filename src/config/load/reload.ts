@@ -4,8 +4,16 @@ import { compileSnapshot, type Snapshot } from '../snapshot/snapshot.js'
 import { type ConfigText, namesLongFiles, readConfig, watchNamedFiles } from './config-files.js'
 import { changesBetween } from './diff.js'
 import { createExtensions, type Extensions } from './extension-instances.js'
-import { firstLines, type Reload, withReload } from './recent-reloads.js'
+import {
+  firstLines,
+  type Reload,
+  type ReloadOutcome,
+  type ReloadTrigger,
+  withReload,
+} from './recent-reloads.js'
 import { signatureOf, watchFile } from './watch.js'
+
+export type { ReloadOutcome, ReloadResult, ReloadTrigger } from './recent-reloads.js'
 
 /** Status of the configuration, as `GET /config` shows it. */
 export interface ConfigStatus {
@@ -21,15 +29,6 @@ export interface ConfigStatus {
   readonly warnings: readonly string[]
   /** The latest reloads that changed something, or failed, or mended a failure, newest first. */
   readonly reloads: readonly Reload[]
-}
-
-export type ReloadTrigger = 'file' | 'signal' | 'admin'
-export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
-
-export interface ReloadOutcome {
-  readonly result: ReloadResult
-  /** Errors of a rejected reload; otherwise warnings, and changes that only take effect at the next start. */
-  readonly messages: readonly string[]
 }
 
 export interface ReloadEvent extends ReloadOutcome {
