@@ -5,6 +5,7 @@ import { PROBLEM_JSON } from '../errors.js'
 import { HOURS } from '../metering/all-gateways-hours.js'
 import { createShares } from '../shares.js'
 import { DECISION } from '../telemetry/decisions/all-gateways-decisions.js'
+import { DENIALS } from '../telemetry/decisions/all-gateways-denials.js'
 import { SEEN } from '../telemetry/decisions/all-gateways-seen.js'
 import { TOP } from '../telemetry/top/all-gateways-top.js'
 import {
@@ -24,6 +25,7 @@ import { pageRoutes } from './page.js'
 import { auditRoutes } from './routes/audit-log.js'
 import { banRoutes } from './routes/bans.js'
 import { configRoutes } from './routes/config.js'
+import { consumerRoutes } from './routes/consumer.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { explainRoutes } from './routes/explain.js'
 import { fleetRoutes, STATUS } from './routes/fleet.js'
@@ -53,6 +55,7 @@ export const QUESTIONS = [
   STATUS,
   TOP,
   DECISION,
+  DENIALS,
   SEEN,
   METER,
   HOURS,
@@ -147,6 +150,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   jwksRoutes(app, deps)
   usageRoutes(app, deps)
   tierRoutes(app, deps)
+  consumerRoutes(app, deps)
   amountRoutes(app, deps)
   keyRoutes(app, deps)
   importRoutes(app, deps)

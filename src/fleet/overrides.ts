@@ -286,6 +286,13 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
     },
     /** Returns true if all changes are in memory, so that none has to be looked up. */
     isWhole: () => isWhole,
+    /** Returns the keys of the changes of a consumer or a tenant; undefined if not all changes are in memory. */
+    keysOf: (of: AmountKey['of'], id: string): readonly string[] | undefined =>
+      isWhole
+        ? (holdersOf(of)
+            .get(id)
+            ?.rules.map(({ key }) => key) ?? [])
+        : undefined,
     /** The map that holds the changes, for operators. */
     map,
   }

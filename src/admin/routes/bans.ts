@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { type Ban, LONGEST_REASON } from '../../fleet/bans.js'
+import type { ReplicatedMap } from '../../fleet/replicated-map.js'
 import { askStore } from '../../limiter/redis/store-timeout.js'
 import { createBlock, formatBlock, readAddress, readBlock, setSubscriber } from '../../net/parse-cidr.js'
 import { refuse } from '../access/problem.js'
@@ -79,26 +80,33 @@ export function banRoutes(
       }
       const before = lifted.length > 1 ? lifted : lifted[0]
       await deps.audit.record(request, { action: 'ban.remove', target: key, before })
-      return { block: key, lifted, still: holding(key) }
+      return { block: key, lifted, still: widerBans(bans(), key) }
     })
   })
+}
 
-  /**
-   * Returns the wider bans that still contain the block, narrowest first. There may be 200,000 bans, so it looks up
-   * each possible prefix.
-   */
-  function holding(key: string): ShownBan[] {
-    const wider: ShownBan[] = []
-    readBlock(key, block)
-    while (block.length > 0) {
-      block.length--
-      block.words[block.length >>> 5]! &= ~(0x8000_0000 >>> (block.length & 31))
-      const other = formatBlock(block)
-      const ban = bans().get(other)
-      if (ban !== undefined) wider.push(shown(other, ban))
-    }
-    return wider
+/** Returns the bans that hold for an address or a block, the narrowest first. */
+export function bansOf(bans: Pick<ReplicatedMap<Ban>, 'get'>, text: string): ShownBan[] {
+  const key = keyOf(text, false)
+  const own = bans.get(key)
+  return [...(own === undefined ? [] : [shown(key, own)]), ...widerBans(bans, key)]
+}
+
+/**
+ * Returns the wider bans that contain the block, narrowest first. There may be 200,000 bans, so it looks up each
+ * possible prefix.
+ */
+function widerBans(bans: Pick<ReplicatedMap<Ban>, 'get'>, key: string): ShownBan[] {
+  const wider: ShownBan[] = []
+  readBlock(key, block)
+  while (block.length > 0) {
+    block.length--
+    block.words[block.length >>> 5]! &= ~(0x8000_0000 >>> (block.length & 31))
+    const other = formatBlock(block)
+    const ban = bans.get(other)
+    if (ban !== undefined) wider.push(shown(other, ban))
   }
+  return wider
 }
 
 function shown(key: string, { source, since, until, reason }: Ban) {

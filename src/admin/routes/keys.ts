@@ -29,6 +29,37 @@ const PAGE = 1000
 /** How long a request may read keys from the store, in ms. */
 const SEARCH_MS = 1000
 
+/** Creates what reads the API keys of the store, for operators. */
+export function createKeyList(deps: Pick<AdminDeps, 'store' | 'log'>, now: () => number = Date.now) {
+  async function shown(some: readonly StoredKey[]) {
+    const used = await deps.store().keys.lastUsed.read(some.map(({ id }) => id))
+    return some.map((key, i) => keyData(key, used[i], now()))
+  }
+
+  /** Lists keys, of a consumer or all, behind `after`. */
+  function list(consumer: string | undefined, after: string | undefined, most = PAGE) {
+    return withStore(deps.log, 'list the keys', async () => {
+      const { limiter, keys } = deps.store()
+      const held = keys.keys()
+      await askStore(limiter.state() === 'degraded' ? WHILE_AWAY_MS : PATIENCE_MS, held.ready)
+      if (held.isWhole() && !PAGE_CURSOR.test(after ?? '')) {
+        const page = pageOf(held.entries().values(), consumer, after ?? '')
+        const told = page.slice(0, most)
+        return pageBody(await shown(told), page.length > most ? told.at(-1)!.id : undefined)
+      }
+      const { found, next } = await searchMap(held, {
+        ...keysOf(consumer),
+        cursor: after,
+        most,
+        forMs: SEARCH_MS,
+      })
+      return pageBody(await shown(found.map(([, key]) => key)), next)
+    })
+  }
+
+  return { shown, list }
+}
+
 /**
  * Adds the routes that create, list, rotate and revoke the API keys of the store. A change takes effect on every
  * gateway within a second.
@@ -42,10 +73,7 @@ export function keyRoutes(
   const keyNamed = async (id: string) =>
     (isKeyId(id) ? await keys().keys().read(id) : undefined) ?? noSuchKey(id)
 
-  async function shown(some: readonly StoredKey[]): Promise<object[]> {
-    const used = await keys().lastUsed.read(some.map(({ id }) => id))
-    return some.map((key, i) => keyData(key, used[i], now()))
-  }
+  const { shown, list } = createKeyList(deps, now)
 
   /** Checks that requests will be able to use a new key. */
   function checkUse(tier: string | undefined): void {
@@ -61,23 +89,7 @@ export function keyRoutes(
 
   app.get<QueryOf>('/keys', (request) => {
     const { consumer, after } = readQuery(request.query, ['consumer', 'after'])
-    return withStore(deps.log, 'list the keys', async () => {
-      const { limiter, keys } = deps.store()
-      const held = keys.keys()
-      await askStore(limiter.state() === 'degraded' ? WHILE_AWAY_MS : PATIENCE_MS, held.ready)
-      if (held.isWhole() && !PAGE_CURSOR.test(after ?? '')) {
-        const page = pageOf(held.entries().values(), consumer, after ?? '')
-        const told = page.slice(0, PAGE)
-        return pageBody(await shown(told), page.length > PAGE ? told.at(-1)!.id : undefined)
-      }
-      const { found, next } = await searchMap(held, {
-        ...keysOf(consumer),
-        cursor: after,
-        most: PAGE,
-        forMs: SEARCH_MS,
-      })
-      return pageBody(await shown(found.map(([, key]) => key)), next)
-    })
+    return list(consumer, after)
   })
 
   app.get<KeyOf>('/keys/:id', ({ params: { id } }) =>

@@ -39,14 +39,8 @@ const SHOWN_AT_ONCE = 100
 /** How long a request may read amounts from the store, in ms. */
 const SEARCH_MS = 1000
 
-/**
- * Adds the routes for boosts and overrides of single limits, for a consumer or a tenant. A change takes effect on every
- * gateway within a second.
- */
-export function amountRoutes(
-  app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
-): void {
+/** Creates what reads boosts and overrides, for operators. */
+export function createAmountList(deps: Pick<AdminDeps, 'config' | 'store' | 'log'>) {
   const map = () => deps.store().amounts.map
 
   /** Returns the resulting amounts by tier. */
@@ -76,6 +70,71 @@ export function amountRoutes(
     }
     return { ...common, amounts: await amountsOf(key) }
   }
+
+  /** Looks up the amounts of a consumer or a tenant. Not all are in memory: those that it may have by the configuration. */
+  async function amountsFor(
+    holder: Pick<AmountKey, 'kind' | 'of' | 'id'>,
+  ): Promise<MapFound<Amount>['found']> {
+    const keys =
+      deps.store().amounts.keysOf(holder.of, holder.id) ??
+      deps.config
+        .current()
+        .services.flatMap((service) =>
+          namesOf(limitsOf(service)).map((limit) =>
+            amountKeyText({ ...holder, service: service.name, limit }),
+          ),
+        )
+    const values = await Promise.all(keys.map(map().find))
+    return keys.flatMap((key, i) => (values[i] === undefined ? [] : [[key, values[i]] as const]))
+  }
+
+  /** Lists amounts; the ones that end first come first. */
+  async function list(kind: AmountKind, query: AmountOf['Querystring']) {
+    const { consumer, tenant, service, after } = query as Readonly<Record<string, string | undefined>>
+    const fits = (text: string): boolean => {
+      const key = readAmountKey(text)
+      if (key?.kind !== kind || (service !== undefined && key.service !== service)) return false
+      if (consumer !== undefined && (key.of !== 'consumer' || key.id !== consumer)) return false
+      return tenant === undefined || (key.of === 'tenant' && key.id === tenant)
+    }
+    const { found, next } = await withStore(
+      deps.log,
+      `list the ${kind}s`,
+      async (): Promise<MapFound<Amount>> => {
+        const id = consumer ?? tenant
+        if (id !== undefined) {
+          const some = await amountsFor({ kind, of: consumer === undefined ? 'tenant' : 'consumer', id })
+          return { found: some.filter(([key]) => fits(key)), next: undefined }
+        }
+        if (map().isWhole())
+          return { found: [...map().entries()].filter(([key]) => fits(key)), next: undefined }
+        return searchMap(map(), { cursor: after, fits, most: MOST_TOLD, forMs: SEARCH_MS })
+      },
+    )
+    const end = ([, { until }]: readonly [string, Amount]) => until ?? Number.MAX_SAFE_INTEGER
+    found.sort((a, b) => end(a) - end(b))
+    const told = next === undefined ? found.slice(0, MOST_TOLD) : found
+    const all: object[] = []
+    for (let i = 0; i < told.length; i += SHOWN_AT_ONCE) {
+      const some = told.slice(i, i + SHOWN_AT_ONCE)
+      all.push(...(await Promise.all(some.map(([text, value]) => shown(readAmountKey(text)!, value)))))
+    }
+    return { amounts: all, not_shown: found.length - told.length, ...(next !== undefined && { next }) }
+  }
+
+  return { amountsOf, shown, list }
+}
+
+/**
+ * Adds the routes for boosts and overrides of single limits, for a consumer or a tenant. A change takes effect on every
+ * gateway within a second.
+ */
+export function amountRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
+): void {
+  const { amountsOf, shown, list } = createAmountList(deps)
+  const map = () => deps.store().amounts.map
 
   async function put(kind: AmountKind, request: FastifyRequest<AmountOf>) {
     const { service, limit } = request.params
@@ -128,56 +187,15 @@ export function amountRoutes(
     return { [of]: id, service, limit, removed: true, amounts: await amountsOf(key) }
   }
 
-  /** Looks up the amounts that a consumer or a tenant may have by the configuration. */
-  async function amountsFor(
-    holder: Pick<AmountKey, 'kind' | 'of' | 'id'>,
-  ): Promise<MapFound<Amount>['found']> {
-    const keys = deps.config
-      .current()
-      .services.flatMap((service) =>
-        namesOf(limitsOf(service)).map((limit) => amountKeyText({ ...holder, service: service.name, limit })),
-      )
-    const values = await Promise.all(keys.map(map().find))
-    return keys.flatMap((key, i) => (values[i] === undefined ? [] : [[key, values[i]] as const]))
+  async function told(kind: AmountKind, query: AmountOf['Querystring']): Promise<object> {
+    const { amounts, ...rest } = await list(kind, query)
+    return { [`${kind}s`]: amounts, ...rest }
   }
 
-  /** Lists amounts; the ones that end first come first. */
-  async function list(kind: AmountKind, query: AmountOf['Querystring']): Promise<object> {
-    const { consumer, tenant, service, after } = query as Readonly<Record<string, string | undefined>>
-    const fits = (text: string): boolean => {
-      const key = readAmountKey(text)
-      if (key?.kind !== kind || (service !== undefined && key.service !== service)) return false
-      if (consumer !== undefined && (key.of !== 'consumer' || key.id !== consumer)) return false
-      return tenant === undefined || (key.of === 'tenant' && key.id === tenant)
-    }
-    const { found, next } = await withStore(
-      deps.log,
-      `list the ${kind}s`,
-      async (): Promise<MapFound<Amount>> => {
-        const id = consumer ?? tenant
-        if (map().isWhole())
-          return { found: [...map().entries()].filter(([key]) => fits(key)), next: undefined }
-        if (id === undefined)
-          return searchMap(map(), { cursor: after, fits, most: MOST_TOLD, forMs: SEARCH_MS })
-        const some = await amountsFor({ kind, of: consumer === undefined ? 'tenant' : 'consumer', id })
-        return { found: some.filter(([key]) => fits(key)), next: undefined }
-      },
-    )
-    const end = ([, { until }]: readonly [string, Amount]) => until ?? Number.MAX_SAFE_INTEGER
-    found.sort((a, b) => end(a) - end(b))
-    const told = next === undefined ? found.slice(0, MOST_TOLD) : found
-    const all: object[] = []
-    for (let i = 0; i < told.length; i += SHOWN_AT_ONCE) {
-      const some = told.slice(i, i + SHOWN_AT_ONCE)
-      all.push(...(await Promise.all(some.map(([text, value]) => shown(readAmountKey(text)!, value)))))
-    }
-    return { [`${kind}s`]: all, not_shown: found.length - told.length, ...(next !== undefined && { next }) }
-  }
-
-  app.get<AmountOf>('/boosts', async (request) => list('boost', request.query))
+  app.get<AmountOf>('/boosts', (request) => told('boost', request.query))
   app.put<AmountOf>('/boosts/:service/:limit/:of/:id', FOR_SUPPORT, (request) => put('boost', request))
   app.delete<AmountOf>('/boosts/:service/:limit/:of/:id', FOR_SUPPORT, (request) => remove('boost', request))
-  app.get<AmountOf>('/overrides', async (request) => list('override', request.query))
+  app.get<AmountOf>('/overrides', (request) => told('override', request.query))
   app.put<AmountOf>('/overrides/:service/:limit/:of/:id', (request) => put('override', request))
   app.delete<AmountOf>('/overrides/:service/:limit/:of/:id', (request) => remove('override', request))
 }

@@ -24,10 +24,8 @@ interface Counts {
   readonly candidates: readonly LimitUsage[]
 }
 
-export function usageRoutes(
-  app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'store' | 'standing' | 'audit' | 'log'>,
-): void {
+/** Creates what reads the limits of a consumer on a service, and their counts. */
+export function createUsage(deps: Pick<AdminDeps, 'store' | 'log'>) {
   async function policyOf(service: Service, standing: Standing): Promise<Policy | undefined> {
     const { tier, consumer, tenant, byAddress } = standing
     const { amounts } = deps.store()
@@ -41,7 +39,7 @@ export function usageRoutes(
   async function countsOf(service: Service, policy: Policy, standing: Standing): Promise<Counts> {
     const { consumer } = standing
     const levels = levelsOf(standing)
-    const usageOf = async (of: Policy | undefined) =>
+    const read = async (of: Policy | undefined) =>
       of === undefined
         ? []
         : (await deps.store().limiter.usage(service, of, consumer, levels)).filter(({ limit }) =>
@@ -50,13 +48,42 @@ export function usageRoutes(
     try {
       const { decidedBy: by } = await deps.store().limiter.preview(service, policy, consumer, 1, levels)
       if (by === 'open' || by === 'closed') return { by, limits: [], candidates: [] }
-      const [limits, candidates] = await Promise.all([usageOf(policy), usageOf(policy.candidate)])
+      const [limits, candidates] = await Promise.all([read(policy), read(policy.candidate)])
       return { by, limits, candidates }
     } catch (error) {
       deps.log.warn({ err: error }, 'the admin API could not read the usage: the store is out of reach')
       return { by: service.onFailure, limits: [], candidates: [] }
     }
   }
+
+  /** Shows the limits with their counts, as the next request of the consumer would find them. */
+  async function usageOf(service: Service, standing: Standing) {
+    const policy = await policyOf(service, standing)
+    const { by, limits, candidates } =
+      policy === undefined
+        ? { by: 'store', limits: [], candidates: [] }
+        : await countsOf(service, policy, standing)
+    const notShown =
+      policy?.limits.filter(({ name }) => !limits.some(({ limit }) => limit.name === name)) ?? []
+    return {
+      unlimited: policy === undefined,
+      // The store is unreachable: the response says how the next request would be decided.
+      ...(by !== 'store' && { decided_by: by }),
+      limits: limits.map(shown),
+      ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
+      // Counted by address, tenant or route, which the consumer's id does not determine; or not known anywhere.
+      ...(notShown.length === 0 ? {} : { not_shown: notShown.map(({ name, by }) => ({ name, by })) }),
+    }
+  }
+
+  return { policyOf, usageOf }
+}
+
+export function usageRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'standing' | 'audit' | 'log'>,
+): void {
+  const { policyOf, usageOf } = createUsage(deps)
 
   app.get<UsageOf>('/usage/:service/:consumer', async (request) => {
     const snapshot = deps.config.current()
@@ -68,13 +95,6 @@ export function usageRoutes(
     const { tenant } = readQuery({ tenant: request.query.tenant }, ['tenant'])
     const standing = await deps.standing({ consumer, tier, tenant })
     const { assigned } = standing
-    const policy = await policyOf(service, standing)
-    const { by, limits, candidates } =
-      policy === undefined
-        ? { by: 'store', limits: [], candidates: [] }
-        : await countsOf(service, policy, standing)
-    const notShown =
-      policy?.limits.filter(({ name }) => !limits.some(({ limit }) => limit.name === name)) ?? []
     return {
       service: service.name,
       consumer: standing.consumer,
@@ -83,13 +103,7 @@ export function usageRoutes(
       ...(standing.from === 'assignment' && assigned?.until !== undefined
         ? { tier_until: isoOf(assigned.until) }
         : {}),
-      unlimited: policy === undefined,
-      // The store is unreachable: the response says how the next request would be decided.
-      ...(by !== 'store' && { decided_by: by }),
-      limits: limits.map(shown),
-      ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
-      // Counted by address, tenant or route, which the consumer's id does not determine; or not known anywhere.
-      ...(notShown.length === 0 ? {} : { not_shown: notShown.map(({ name, by }) => ({ name, by })) }),
+      ...(await usageOf(service, standing)),
     }
   })
 

@@ -25,12 +25,16 @@ export interface DecisionAnswer {
   readonly decision: ReportedDecision | null
   /** How far back this gateway keeps decisions; null when the process that asks is not a gateway. */
   readonly reach: KeptSince | null
-  readonly nodes: {
-    /** Gateways that answered, including this one. */
-    readonly answered: number
-    readonly silent: readonly string[]
-    readonly problem: string | null
-  }
+  readonly nodes: AskedNodes
+}
+
+/** Gateways that were asked. */
+export interface AskedNodes {
+  /** Gateways that answered, including this one. */
+  readonly answered: number
+  readonly silent: readonly string[]
+  /** Reason why the others could not be asked; null: they were, or there is no store to ask through. */
+  readonly problem: string | null
 }
 
 /** Accepted form of `X-Request-Id`: the gateway replaces any other by an id of its own. */

@@ -165,7 +165,7 @@ export function decisionPart(
 export type DecisionQuestion = string | { readonly consumer: string; readonly service?: string | undefined }
 
 /** Compares two decisions for `sort`: latest first. */
-export function latestFirst(a: DecisionData, b: DecisionData): number {
+export function latestFirst(a: Pick<DecisionData, 'time'>, b: Pick<DecisionData, 'time'>): number {
   return a.time === b.time ? 0 : a.time > b.time ? -1 : 1
 }
 

@@ -270,14 +270,15 @@ export function createRing(size: number, counts: boolean) {
       }
       return found
     },
-    /** Returns the latest decision about the consumer, for that service if one is named. */
-    latest(consumer: string, service: string | undefined): DecisionData | undefined {
+    /** Returns the latest decisions about the consumer, newest first, for that service if one is named. */
+    latest(consumer: string, service: string | undefined, most: number): DecisionData[] {
+      const found: DecisionData[] = []
       const kept = cut(consumer, MOST.consumer)
       const needle = Buffer.from(kept)
       let looked: Chunk | undefined
       let isIn = false
       // Latest first, skipping whole chunks: for a consumer that never came, this only searches bytes.
-      for (let back = 1; back <= used; back++) {
+      for (let back = 1; back <= used && found.length < most; back++) {
         const slot = (next - back + size) % size
         const chunk = chunks[Math.floor(slot / CHUNK)]!
         if (chunk !== looked) {
@@ -290,9 +291,9 @@ export function createRing(size: number, counts: boolean) {
         // Reading a slot takes about twenty times as long as seeing that it belongs to another consumer.
         if (!chunk.text.subarray(i * TEXT_BYTES, (i + 1) * TEXT_BYTES).includes(needle)) continue
         const decision = read(chunk, i)
-        if (decision.consumer === shown(kept, MOST.consumer)) return decision
+        if (decision.consumer === shown(kept, MOST.consumer)) found.push(decision)
       }
-      return undefined
+      return found
     },
     reach(): ClassKeptSince {
       if (used === 0) return { kept: 0, since: null }

@@ -83,13 +83,16 @@ export function createKeptDecisions(options: KeptDecisionsOptions) {
     find(question: DecisionQuestion): FoundDecision | undefined {
       if (typeof question !== 'string') {
         const { consumer, service } = question
-        const [found] = all.flatMap((ring) => ring.latest(consumer, service) ?? []).sort(mostTellingFirst)
+        const [found] = all.flatMap((ring) => ring.latest(consumer, service, 1)).sort(mostTellingFirst)
         return found && { decision: found, times: 1 }
       }
       const found = all.flatMap((ring) => ring.find(question))
       const [latest] = found.sort(latestFirst)
       return latest && { decision: latest, times: found.length }
     },
+    /** Returns the latest denials of a consumer, newest first. */
+    denials: (consumer: string, most: number): DecisionData[] =>
+      rings.denied.latest(consumer, undefined, most),
     /** Returns how much is kept, and since when. */
     reach: (): KeptSince => ({
       denied: rings.denied.reach(),
