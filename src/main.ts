@@ -29,11 +29,13 @@ import { createKeptDecisions } from './telemetry/decisions/decision-store.js'
 import { createLastSeen } from './telemetry/decisions/last-seen.js'
 import { createExtensionMeters } from './telemetry/export/extension-meters.js'
 import { readOtelEnvironment } from './telemetry/export/otel-environment.js'
+import { createHistory, TRAFFIC } from './telemetry/history/history.js'
 import type { AccessLog } from './telemetry/logs/access-log.js'
 import { createLog, type EventLog } from './telemetry/logs/log.js'
 import { logReload, logWarnings } from './telemetry/logs/log-reload.js'
 import { openAccessLog } from './telemetry/logs/open-access-log.js'
 import type { Reading } from './telemetry/metrics/process-counts.js'
+import { requestsIn } from './telemetry/metrics/traffic-counts.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { telemetryOptions } from './telemetry/settings.js'
 import { createTop } from './telemetry/top/top.js'
@@ -275,7 +277,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     degraded: () => store.limiter.state() === 'degraded',
     faults: parts.faults,
     maps: store.maps,
-    requests: metrics.requests,
+    requests: () => requestsIn(metrics.counts()),
     ready: store.ready,
     heartbeat: store.heartbeat,
   })
@@ -283,7 +285,15 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const gateway = own ?? mounted(buildDataPlane(parts), mount!, log)
   const answer = createAnswers(QUESTIONS, { ...parts, status })
   const ask = (async ({ name }, body) => answer(name, body)) as Ask
-  joinFleet(store, ask, log)
+  const history =
+    member === undefined
+      ? createHistory({
+          read: async () => (await ask(TRAFFIC, null)) ?? [],
+          reloads: () => config.status().reloads,
+          version: readVersion(),
+        })
+      : undefined
+  joinFleet(store, ask, history, log)
   // An application may hold several gateways: they would all have the same default.
   const hasAdmin = mount === undefined || Object.hasOwn(parse(config.source().text), 'admin')
   const admin =
@@ -297,6 +307,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
           forwardAuth,
           nonces,
           metrics,
+          history,
           phase: () =>
             phase === 'serving' ? { ready: true, reasons: [] } : { ready: false, reasons: ['shutting down'] },
           shares,
@@ -306,6 +317,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   async function closeParts(): Promise<void> {
     status.close()
+    history?.close()
     watchdog.close()
     tokens.close()
     doors?.close()
@@ -353,6 +365,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   let closing: Promise<void> | undefined
   async function drain(delayMs: number): Promise<void> {
     phase = 'draining'
+    history?.note('draining', 'Shutting down')
     log.info({ delay_ms: delayMs, grace_ms: settings.server.shutdown_grace }, 'draining')
     // The gateway still accepts, and each response closes its connection: load balancers see /readyz fail and go elsewhere.
     await delay(delayMs)

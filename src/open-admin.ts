@@ -12,10 +12,12 @@ import { type Ask, answerGateways } from './fleet/question.js'
 import { createExplain, type ExplainDeps } from './gateway/simulate/explain.js'
 import { createStanding } from './gateway/simulate/standing.js'
 import { createSeenOfAll } from './telemetry/decisions/all-gateways-seen.js'
+import { answerHistory } from './telemetry/history/all-gateways-history.js'
+import type { History } from './telemetry/history/history.js'
 
 /** Parts of the process that serves the admin API. */
 export interface AdminParts
-  extends Pick<AdminDeps, 'config' | 'ask' | 'metrics' | 'shares' | 'log'>,
+  extends Pick<AdminDeps, 'config' | 'ask' | 'metrics' | 'history' | 'shares' | 'log'>,
     Pick<ExplainDeps, 'tierSources' | 'tokens' | 'forwardAuth' | 'nonces'> {
   /** Returns the store in use: a restart of the workers may open another. */
   readonly store: () => Store
@@ -75,7 +77,13 @@ export function openAdmin(parts: AdminParts): FastifyInstance {
 }
 
 /** Answers the other gateways on a store, for this gateway. */
-export function joinFleet({ fleet, audit }: Store, ask: Ask, log: AdminDeps['log']): void {
+export function joinFleet(
+  { fleet, audit }: Store,
+  ask: Ask,
+  history: History | undefined,
+  log: AdminDeps['log'],
+): void {
   answerGateways(fleet, QUESTIONS, ask)
+  if (history !== undefined) answerHistory(fleet, history)
   answerAudited(fleet, audit, log)
 }

@@ -8,6 +8,7 @@ import type { Shares } from '../shares.js'
 import type { Explained, ExplainQuestion } from '../telemetry/decisions/explained-decision.js'
 import type { Standing, StandingQuestion } from '../telemetry/decisions/standing.js'
 import type { TextFormat } from '../telemetry/export/text-format.js'
+import type { History } from '../telemetry/history/history.js'
 import type { LimitCounts, Traffic } from '../telemetry/metrics/overview.js'
 import type { Access } from './access/access.js'
 import type { Audit } from './access/audit.js'
@@ -28,6 +29,8 @@ export interface AdminDeps {
     limitCounts(): readonly LimitCounts[] | Promise<readonly LimitCounts[]>
     scrape(format: TextFormat): Promise<string>
   }
+  /** The last hour; undefined in a command, which is not a gateway. */
+  readonly history?: Pick<History, 'read'> | undefined
   /** `reasons` say what is missing when not ready, and what is faulty when ready. */
   readonly ready: () => Readiness | Promise<Readiness>
   readonly audit: Audit

@@ -7,6 +7,7 @@ import { createShares } from '../shares.js'
 import { DECISION } from '../telemetry/decisions/all-gateways-decisions.js'
 import { DENIALS } from '../telemetry/decisions/all-gateways-denials.js'
 import { SEEN } from '../telemetry/decisions/all-gateways-seen.js'
+import { TRAFFIC } from '../telemetry/history/history.js'
 import { TOP } from '../telemetry/top/all-gateways-top.js'
 import {
   type Problem,
@@ -29,6 +30,7 @@ import { consumerRoutes } from './routes/consumer.js'
 import { decisionRoutes } from './routes/decisions.js'
 import { explainRoutes } from './routes/explain.js'
 import { fleetRoutes, STATUS } from './routes/fleet.js'
+import { historyRoutes } from './routes/history.js'
 import { importRoutes } from './routes/import.js'
 import { jwksRoutes } from './routes/jwks.js'
 import { keyRoutes } from './routes/keys.js'
@@ -54,6 +56,7 @@ export const QUESTIONS = [
   FAULTS,
   STATUS,
   TOP,
+  TRAFFIC,
   DECISION,
   DENIALS,
   SEEN,
@@ -161,6 +164,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   decisionRoutes(app, deps)
   explainRoutes(app, deps)
   topRoutes(app, deps)
+  historyRoutes(app, deps)
   meterRoutes(app, deps)
   fleetRoutes(app, deps)
   overviewRoutes(app, deps)

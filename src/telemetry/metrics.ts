@@ -5,10 +5,11 @@ import type { OtlpOptions } from './export/push.js'
 import type { TextFormat } from './export/text-format.js'
 import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/metric-definitions.js'
 import type { MetricSources } from './metrics/metric-sources.js'
-import { type LimitCounts, limitCountsOf, requestsOf, type Traffic, trafficOf } from './metrics/overview.js'
+import { type LimitCounts, limitCountsOf, type Traffic, trafficOf } from './metrics/overview.js'
 import { type Reading, readFamilies, readProcess } from './metrics/process-counts.js'
 import { processMetrics } from './metrics/process-metrics.js'
 import { createRecorder, type Recorder } from './metrics/recorder.js'
+import { readTraffic, type TrafficCounts } from './metrics/traffic-counts.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
@@ -34,8 +35,8 @@ export interface Metrics extends Recorder {
   scrape(format?: TextFormat): Promise<string>
   /** Returns the metrics as data, for the process that merges those of several. */
   read(): Promise<Reading>
-  /** Returns the number of requests that have ended. */
-  requests(): number
+  /** Returns what this process has counted of the traffic. Cheap enough for every few seconds. */
+  counts(): TrafficCounts
   /** Returns the requests and their outcomes. */
   traffic(): Traffic
   /** Returns the decisions of each limit. */
@@ -78,7 +79,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.tlsReloads.add(families.tlsReloads.cell(result), 1)
     },
     scrape: exposition.scrape,
-    requests: () => requestsOf(families),
+    counts: () => readTraffic(families),
     traffic() {
       refresh()
       return trafficOf(families)

@@ -12,11 +12,14 @@ import { callerByAddress } from '../net/address-key.js'
 import { addressOf, listen, listening } from '../net/listen.js'
 import { joinFleet, openAdmin } from '../open-admin.js'
 import { createShares } from '../shares.js'
+import { createHistory, TRAFFIC } from '../telemetry/history/history.js'
 import { createLog } from '../telemetry/logs/log.js'
 import { logReload, logWarnings } from '../telemetry/logs/log-reload.js'
+import { trafficIn } from '../telemetry/metrics/traffic-counts.js'
 import { telemetryOptions } from '../telemetry/settings.js'
 import { createTop } from '../telemetry/top/top.js'
 import { openTierSources } from '../tier-sources/tier-sources.js'
+import { readVersion } from '../version.js'
 import { createAllWorkers } from './all-workers.js'
 import { createFigures } from './all-workers-metrics.js'
 import { forkWorker, type Worker } from './fork.js'
@@ -57,12 +60,17 @@ export async function startPrimary(options: PrimaryOptions) {
       openMap: told?.open,
       node: instance,
     })
-    joinFleet(opened, all.ask, log)
+    joinFleet(opened, all.ask, history, log)
     return { ...opened, settings, told }
   }
   /** Only for the admin port, which no worker serves. */
   const top = createTop()
   const all = createAllWorkers(() => supervisor.members(), top, log)
+  const history = createHistory({
+    read: async () => (await all.ask(TRAFFIC, null)) ?? [],
+    reloads: () => config.status().reloads,
+    version: readVersion(),
+  })
   let store = open(settings.store)
   /** Other gateways ask this process for the keys when the store has lost them. */
   const holdKeys = () => {
@@ -122,7 +130,11 @@ export async function startPrimary(options: PrimaryOptions) {
     },
     log,
     graceMs: () => config.current().config.server.shutdown_grace,
-    onEnded: (member, reason) => figures.ended(reason, all.lastOf(member)),
+    onEnded(member, reason) {
+      const last = all.lastOf(member)
+      figures.ended(reason, last)
+      history.ended(member.child.pid, last && trafficIn(last.reading))
+    },
   })
 
   /**
@@ -185,6 +197,7 @@ export async function startPrimary(options: PrimaryOptions) {
     tokens,
     forwardAuth,
     metrics: figures,
+    history,
     phase() {
       const reasons = phase !== 'serving' ? ['shutting down'] : []
       if (phase === 'serving' && serving() < count) reasons.push(`${serving()} of ${count} workers serve`)
@@ -195,6 +208,7 @@ export async function startPrimary(options: PrimaryOptions) {
   })
 
   async function closeParts(): Promise<void> {
+    history.close()
     tokens.close()
     forwardAuth.close()
     await Promise.allSettled([admin.close(), config.close()])
@@ -265,6 +279,7 @@ export async function startPrimary(options: PrimaryOptions) {
   let closing: Promise<void> | undefined
   async function close(delayMs: number): Promise<void> {
     phase = 'draining'
+    history.note('draining', 'Shutting down')
     await supervisor.stop(delayMs)
     log.info({}, 'stopped')
     await closeParts()

@@ -100,17 +100,6 @@ export function trafficOf(families: Families): Traffic {
   }
 }
 
-/** Returns the number of requests that have ended, since the start. */
-export function requestsOf({ serverDuration }: Families): number {
-  const { size, width, figures } = serverDuration.view()
-  const buckets = serverDuration.definition.boundsMs!.length + 1
-  let count = 0
-  for (let series = 0; series < size; series++) {
-    for (let i = 0; i < buckets; i++) count += figures[series * width + i]!
-  }
-  return count
-}
-
 function* seriesOf(family: Family): Iterable<[labels: string[], figures: Float64Array]> {
   const { size, width, figures, labels, definition } = family.view()
   const perSeries = definition.labels.length
@@ -121,7 +110,7 @@ function* seriesOf(family: Family): Iterable<[labels: string[], figures: Float64
 }
 
 /** Returns the class of a status label of the metrics: `429`, `5xx`, `other`. */
-function classOf(status: string): keyof ServiceTraffic['responses'] {
+export function classOf(status: string): keyof ServiceTraffic['responses'] {
   if (status === '429') return 'limited'
   if (status.startsWith('4')) return 'client_error'
   return status.startsWith('5') ? 'server_error' : 'ok'

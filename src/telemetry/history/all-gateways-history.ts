@@ -1,0 +1,184 @@
+import type { Fleet } from '../../fleet/gateway-rpc.js'
+import { shownText } from '../../fleet/gateway-status.js'
+import { COUNTED, DURATIONS_MS } from '../metrics/traffic-counts.js'
+import {
+  EVENT_KINDS,
+  EVERY_MS,
+  type EventKind,
+  type History,
+  type HistoryEvent,
+  type HistoryReading,
+  MOST_EVENTS,
+  SAMPLE_LENGTH,
+  SAMPLES,
+} from './history.js'
+
+/** Name of the question that gateways ask each other. */
+export const HISTORY = 'history'
+const HOUR_MS = SAMPLES * EVERY_MS
+/** Span of a question by those who have read the hour before, in ms. */
+const RECENT_MS = 12 * EVERY_MS
+/** Ms for which the answers of other gateways are reused: any number of people may look. */
+const GOOD_FOR = 4000
+
+export interface HistoryOfAll {
+  /** Unix ms. */
+  readonly from: number
+  readonly to: number
+  readonly nodes: {
+    /** Gateways that answered, including this one. */
+    readonly answered: number
+    readonly silent: readonly string[]
+    /** Reason why no other gateway could be asked; null: they were asked, or did not have to be. */
+    readonly problem: string | null
+  }
+  readonly samples: readonly MergedSample[]
+  readonly events: readonly MergedEvent[]
+}
+
+export interface MergedSample {
+  /** Unix ms at which the ten seconds began. */
+  readonly at: number
+  /** Gateways that have this sample. */
+  readonly gateways: number
+  /** Sums of TrafficCounts. */
+  readonly counts: ArrayLike<number>
+}
+
+export interface MergedEvent extends HistoryEvent {
+  /** The first gateway with this event. */
+  readonly node: string
+  /** Gateways with this event in the same ten seconds. */
+  readonly gateways: number
+}
+
+interface Told {
+  readonly node: string
+  readonly reading: HistoryReading
+}
+
+/** Registers the handler that answers other gateways for this one. */
+export function answerHistory(fleet: Pick<Fleet, 'answer'>, history: Pick<History, 'read'>): void {
+  // 360 samples and 50 events take at most 210 kB: less than an answer may have.
+  fleet.answer(HISTORY, (body) => history.read(typeof body === 'number' ? body : 0))
+}
+
+/**
+ * Creates the reader of the last hour, of this gateway or of all gateways on its store.
+ *
+ * @param fleet returns the fleet in use: a restart may bring another store
+ * @param own undefined in a command, which is not a gateway
+ */
+export function createHistoryOfAll(
+  fleet: () => Pick<Fleet, 'ask' | 'node'>,
+  own: Pick<History, 'read'> | undefined,
+  now = Date.now,
+): (of: 'gateway' | 'fleet', since: number) => Promise<HistoryOfAll> {
+  const latest = new Map<number, { readonly until: number; readonly told: ReturnType<typeof askOthers> }>()
+
+  async function askOthers(since: number) {
+    const { answers, silent, problem = null } = await fleet().ask<unknown>(HISTORY, since)
+    const told: Told[] = []
+    const unread: string[] = []
+    for (const { node, answer } of answers) {
+      const reading = readHistory(answer)
+      if (reading === undefined) unread.push(node)
+      else told.push({ node, reading })
+    }
+    return { told, silent: [...silent, ...unread], problem }
+  }
+
+  /** Asks for the hour or for its last two minutes, whatever a caller wants: callers who differ share an answer. */
+  function others(since: number, to: number): ReturnType<typeof askOthers> {
+    const span = to - since > RECENT_MS ? HOUR_MS : RECENT_MS
+    const known = latest.get(span)
+    if (known !== undefined && known.until > performance.now()) return known.told
+    const told = askOthers(to - span)
+    latest.set(span, { until: performance.now() + GOOD_FOR, told })
+    return told
+  }
+
+  return async (of, since) => {
+    const to = Math.floor(now() / EVERY_MS) * EVERY_MS
+    const from = Math.min(to, Math.max(Math.floor(since / EVERY_MS) * EVERY_MS, to - HOUR_MS))
+    const { told, silent, problem } =
+      of === 'fleet' ? await others(from, to) : { told: [], silent: [], problem: null }
+    const mine = own === undefined ? [] : [{ node: fleet().node, reading: own.read(from) }]
+    const all = [...mine, ...told]
+    return {
+      from,
+      to,
+      nodes: { answered: all.length, silent, problem },
+      samples: mergeSamples(all, from, to),
+      events: mergeEvents(all, from),
+    }
+  }
+}
+
+function mergeSamples(all: readonly Told[], from: number, to: number): MergedSample[] {
+  const count = (to - from) / EVERY_MS
+  const gateways = new Array<number>(count).fill(0)
+  const sums = Array.from({ length: count }, () => new Float64Array(SAMPLE_LENGTH - 1))
+  for (const { reading } of all) {
+    // A gateway of another version may have other buckets: then its durations do not count.
+    const isAlike = String(reading.bounds_ms) === String(DURATIONS_MS)
+    const length = isAlike ? SAMPLE_LENGTH : 1 + COUNTED.length
+    for (const sample of reading.samples) {
+      const place = (sample[0]! - from) / EVERY_MS
+      const sum = sums[place]
+      if (sum === undefined) continue
+      gateways[place]!++
+      for (let i = 1; i < length; i++) sum[i - 1]! += sample[i]!
+    }
+  }
+  return sums.flatMap((counts, i) =>
+    gateways[i] === 0 ? [] : [{ at: from + i * EVERY_MS, gateways: gateways[i]!, counts }],
+  )
+}
+
+/** Merges events of the same text in the same ten seconds: a deploy is one line in a chart, not a hundred. */
+function mergeEvents(all: readonly Told[], from: number): MergedEvent[] {
+  const merged = new Map<string, MergedEvent>()
+  const each = all.flatMap(({ node, reading }) => reading.events.map((event) => ({ ...event, node })))
+  for (const event of each.sort((a, b) => a.at - b.at)) {
+    if (event.at < from) continue
+    const key = `${Math.floor(event.at / EVERY_MS)} ${event.kind} ${event.text}`
+    const known = merged.get(key)
+    merged.set(key, known ? { ...known, gateways: known.gateways + 1 } : { ...event, gateways: 1 })
+  }
+  return [...merged.values()].slice(-MOST_EVENTS)
+}
+
+/**
+ * Reads the answer of another gateway, which may be of another version. Returns undefined if it is invalid: anyone with
+ * access to the store can send anything.
+ */
+function readHistory(data: unknown): HistoryReading | undefined {
+  const { bounds_ms, samples, events } = (data ?? {}) as Partial<Record<string, unknown>>
+  if (!isList(bounds_ms, 100) || !bounds_ms.every(isCount)) return undefined
+  const length = 1 + COUNTED.length + bounds_ms.length + 1
+  const isSample = (one: unknown) => isList(one, length) && one.length === length && one.every(isCount)
+  if (!isList(samples, SAMPLES + 1) || !samples.every(isSample) || !isList(events, MOST_EVENTS))
+    return undefined
+  return {
+    bounds_ms,
+    samples: samples as number[][],
+    // Kinds of a later version are left out.
+    events: events.flatMap((one) => readEvent(one) ?? []),
+  }
+}
+
+function readEvent(data: unknown): HistoryEvent | undefined {
+  const { at, kind, text } = (data ?? {}) as Partial<Record<string, unknown>>
+  const isKnown = (EVENT_KINDS as readonly unknown[]).includes(kind)
+  if (!isKnown || !isCount(at) || at > 8.64e15 || typeof text !== 'string') return undefined
+  return { at, kind: kind as EventKind, text: shownText(text) }
+}
+
+function isList(value: unknown, most: number): value is readonly unknown[] {
+  return Array.isArray(value) && value.length <= most
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER
+}
