@@ -1,4 +1,4 @@
-import type { ReloadResult } from '../config/load/reload.js'
+import type { ReloadResult } from '../config/load/recent-reloads.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import type { Share } from '../shares.js'
 import { countFailedPushes, createExposition } from '../telemetry/export/exposition.js'

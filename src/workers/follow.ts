@@ -7,13 +7,8 @@ import {
 import { loadInThread } from '../config/load/in-thread.js'
 import { formatError } from '../config/load/load.js'
 import { loadWithExtensions } from '../config/load/load-with-extensions.js'
-import {
-  type ConfigSource,
-  InvalidConfig,
-  type ReloadEvent,
-  type ReloadOutcome,
-  type ReloadTrigger,
-} from '../config/load/reload.js'
+import type { ReloadOutcome, ReloadTrigger } from '../config/load/recent-reloads.js'
+import { type ConfigSource, InvalidConfig, type ReloadEvent } from '../config/load/reload.js'
 import { prepareAddresses } from '../config/snapshot/edge.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot/snapshot.js'
 import type { GoodConfig, Reloaded } from './messages.js'

@@ -1,5 +1,6 @@
 import type { Included } from '../config/load/include.js'
-import type { ConfigStatus, ReloadResult, ReloadTrigger } from '../config/load/reload.js'
+import type { ReloadResult, ReloadTrigger } from '../config/load/recent-reloads.js'
+import type { ConfigStatus } from '../config/load/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 

@@ -1,4 +1,5 @@
-import type { ConfigStatus, ReloadResult } from '../../config/load/reload.js'
+import type { ReloadResult } from '../../config/load/recent-reloads.js'
+import type { ConfigStatus } from '../../config/load/reload.js'
 import { adminCommand } from '../define-command.js'
 import { wrapped } from '../print/terminal.js'
 
