@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { createHoursOfAll } from '../../metering/all-gateways-hours.js'
 import { createDenialsOfAll } from '../../telemetry/decisions/all-gateways-denials.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
 import { ProblemError } from '../access/problem.js'
@@ -29,6 +30,7 @@ export function consumerRoutes(
   const amounts = createAmountList(deps)
   const keys = createKeyList(deps)
   const denialsOf = createDenialsOfAll(() => deps.store().fleet, deps.ask)
+  const hoursOf = createHoursOfAll(() => deps.store().fleet, deps.ask)
 
   async function servicesOf(standing: Standing): Promise<object[]> {
     const services = deps.config.current().services.slice(0, MOST_SERVICES)
@@ -66,12 +68,13 @@ export function consumerRoutes(
         return null
       }
     }
-    const [services, boosts, overrides, found, denied] = await Promise.all([
+    const [services, boosts, overrides, found, denied, used] = await Promise.all([
       part('services', () => servicesOf(standing)),
       part('boosts', () => amountsOf('boost', standing)),
       part('overrides', () => amountsOf('override', standing)),
       part('keys', () => keys.list(consumer, undefined, MOST_KEYS)),
       part('denials', () => denialsOf(consumer)),
+      part('hours', () => hoursOf(consumer)),
     ])
     return {
       consumer,
@@ -90,6 +93,9 @@ export function consumerRoutes(
       bans: byAddress ? await part('bans', () => bansOf(deps.store().bans.map, consumer)) : [],
       denials: denied?.denials ?? null,
       nodes: denied?.nodes ?? null,
+      hours: used?.hours ?? null,
+      hours_since: used?.since ?? null,
+      hours_nodes: used?.nodes ?? null,
       problems,
     }
   })

@@ -99,9 +99,20 @@ t.test('GET /consumers/{id} tells tier, limits, boosts, overrides, keys and deni
       { request_id: 'd-1' },
     ],
     nodes: { answered: 1, silent: [], problem: null },
+    hours: null,
     problems: {},
   })
   t.notMatch(JSON.stringify(json), key.json.key.slice(12), 'never a key')
+})
+
+t.test('with metering, what a consumer used by hour is told for the last 24 hours', async (t) => {
+  const now = Date.now()
+  const metering = { hours: async () => ({ hours: [[now - (now % 3_600_000), 7, 14, 2]], since: now }) }
+  const { call } = await startAdmin(t, { parts: { metering } })
+  const { json } = await call('GET', '/consumers/alice')
+  t.equal(json.hours.length, 24)
+  t.match(json.hours[23], { requests: 7, cost: 14, denied: 2 })
+  t.match(json, { hours_since: new Date(now).toISOString(), hours_nodes: { answered: 1, silent: [] } })
 })
 
 t.test('a consumer of whom nothing is known has the default tier and empty lists', async (t) => {
