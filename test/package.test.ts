@@ -51,9 +51,9 @@ t.test('the packed tarball', async (t) => {
     const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
     const built = sources.filter((name) => name.endsWith('.ts')).map((name) => name.replace(/\.ts$/, ''))
     const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
-    // README, the example configuration and messages point to them.
+    // README, the example configuration and messages point to them. The screenshots would double the package.
     const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.includes('.'))
+      .filter((name) => name.includes('.') && !name.startsWith('page/'))
       .map((name) => `docs/${name}`)
     const boards = readdirSync(join(root, 'grafana/dashboards')).map((name) => `grafana/dashboards/${name}`)
     const deploy = ['deploy', 'examples']
@@ -95,12 +95,12 @@ t.test('the packed tarball', async (t) => {
     const installed = run(empty, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', tarball)
     t.equal(installed.status, 0, installed.stderr)
 
-    // The file that `npx tidegate` would find and run.
+    // The file that `npx tidegate` finds and runs.
     const command = join(empty, 'node_modules/.bin/tidegate')
     const check = run(empty, command, 'check', '--config', 'node_modules/tidegate/config/tidegate.yaml')
     t.equal(check.status, 0, check.stderr)
     t.match(check.stdout, /payments/)
-    t.equal(run(empty, command, '--version').stdout, `${manifest.version}\n`)
+    t.equal(run(empty, 'npx', '--no', '--', 'tidegate', '--version').stdout, `${manifest.version}\n`)
 
     // Loads every module, so a dependency that is missing from package.json shows here.
     const script = `
