@@ -1,7 +1,7 @@
 // A small fleet with believable consumers, for pictures of the page: three gateways in this process, on a Redis of their own.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, createServer, request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -64,6 +64,7 @@ consumers:
       store: {}
       keys:
 ${keys}
+  - header: { name: x-user-id, from: anyone }
 services:
   payments:
     upstreams: [http://127.0.0.1:${ports[0]}, http://127.0.0.1:${ports[1]}]
@@ -132,7 +133,7 @@ export async function startSite({ instances = INSTANCES, perSecond = 60 } = {}) 
       perSecond,
     )
     closing.push(load.stop)
-    return { admin, gateways, configFiles, redis, backends, ask: load.ask, keyOf, stop }
+    return { admin, gateways, configFiles, redis, backends, ask: load.ask, askAs: load.askAs, stop }
   } catch (error) {
     await stop()
     throw error
@@ -262,9 +263,9 @@ function pick(weighted) {
 function startLoad(addresses, perSecond) {
   const agent = new Agent({ keepAlive: true, maxSockets: 20 })
   /** Sends one request; resolves with its status and request id. */
-  const ask = (base, path, consumer, method = 'GET') =>
+  const ask = (base, path, consumer, method = 'GET', headers = { 'x-api-key': keyOf(consumer) }) =>
     new Promise((resolve) => {
-      const sent = request(`${base}${path}`, { agent, method, headers: { 'x-api-key': keyOf(consumer) } })
+      const sent = request(`${base}${path}`, { agent, method, headers })
       sent.on('response', (response) => {
         response.resume()
         response.on('end', () =>
@@ -289,12 +290,11 @@ function startLoad(addresses, perSecond) {
   }, 100)
   return {
     ask: (path, consumer) => ask(addresses[0], path, consumer),
+    askAs: (path, id) =>
+      ask(addresses[0], path, undefined, 'GET', { 'x-user-id': Buffer.from(id).toString('latin1') }),
     stop: () => {
       clearInterval(timer)
       agent.destroy()
     },
   }
 }
-
-/** Returns the text of a configuration file, for a test that breaks and mends it. */
-export const textOf = (file) => readFileSync(file, 'utf8')
