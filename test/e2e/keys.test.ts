@@ -101,10 +101,10 @@ t.test('two gateways share API keys of the store, though one hears no messages',
     await everywhere(t, second.key, 200)
     await everywhere(t, first.key, 200)
     const list = JSON.parse((await key('list', '--consumer', 'acme', '--json')).stdout)
-    t.match(list, [
-      { id: first.id, replaced_by: second.id },
-      { id: second.id, scopes: ['a:read', 'a:write'] },
-    ])
+    t.equal(list.keys.length, 2)
+    const keyOf = ({ id }: { id: string }) => list.keys.find((one: { id: string }) => one.id === id)
+    t.match(keyOf(first), { replaced_by: second.id })
+    t.match(keyOf(second), { scopes: ['a:read', 'a:write'] })
     const table = (await key('list')).stdout
     t.match(table, /^id +consumer +tier +scopes +created +expires +last used\n/)
     t.match(table, `then ${second.id}`)

@@ -110,20 +110,20 @@ async function list(
   after: string | undefined,
 ): Promise<Result> {
   const byId = new Map<string, KeyData>()
+  let page: KeyPage
   let next = after
   do {
-    const query = queryOf({ consumer, after: next })
-    const page: KeyPage = await control.call('GET', `/keys${query}`)
+    page = await control.call<KeyPage>('GET', `/keys${queryOf({ consumer, after: next })}`)
     // Keys that are read from the store may come twice.
     for (const key of page.keys) byId.set(key.id, key)
     next = page.next
   } while (next !== undefined && byId.size < MOST_LISTED)
   const all = [...byId.values()]
-  all.sort(byText(({ consumer: id, created }) => `${id}\0${created}`))
+  const byAge = byText<KeyData>(({ consumer: id, created }) => `${id}\0${created}`)
   const none = consumer === undefined ? 'There are no keys.' : `${consumer} has no keys.`
   return {
-    data: all,
-    text: all.length === 0 ? none : (columns) => listing(HEAD, rowsOf(all), columns),
+    data: { ...page, keys: all },
+    text: all.length === 0 ? none : (columns) => listing(HEAD, rowsOf(all.toSorted(byAge)), columns),
     warning: next === undefined ? undefined : `there are more; go on with --after ${next}`,
   }
 }

@@ -35,13 +35,9 @@ gateway ends.`,
         const set = await control.call<UpstreamState>('PUT', path, { state })
         return { data: set, text: `${set.address} of ${service}: ${withWhy(set)}` }
       }
-      const { upstreams, services } = await control.call<Told>('GET', '/upstreams')
-      const shown = service === undefined ? upstreams : upstreams.filter((one) => one.service === service)
-      if (shown.length === 0 && service !== undefined) {
-        const names = [...new Set(upstreams.map((one) => one.service))].join(', ')
-        throw new Refused(`No service "${service}"; the services are ${names}.`)
-      }
-      return { data: shown, text: (columns) => describe(shown, columns, services) }
+      const told = await control.call<Told>('GET', '/upstreams')
+      const shown = service === undefined ? told : only(service, told)
+      return { data: shown, text: (columns) => describe(shown, columns) }
     }
   },
 })
@@ -49,16 +45,20 @@ gateway ends.`,
 interface Told {
   readonly upstreams: readonly UpstreamState[]
   /** Missing from gateways of an older version. */
-  readonly services?: readonly ServiceState[]
+  readonly services?: readonly ServiceState[] | undefined
+}
+
+function only(service: string, { upstreams, services }: Told): Told {
+  const isIts = (one: { readonly service: string }) => one.service === service
+  const shown = upstreams.filter(isIts)
+  if (shown.length > 0) return { upstreams: shown, services: services?.filter(isIts) }
+  const names = [...new Set(upstreams.map((one) => one.service))].join(', ')
+  throw new Refused(`No service "${service}"; the services are ${names}.`)
 }
 
 const HEAD = ['upstream', 'state', 'for', 'weight', 'in flight', 'ejected', 'last check', 'why']
 
-function describe(
-  upstreams: readonly UpstreamState[],
-  columns: number | undefined,
-  services: readonly ServiceState[] = [],
-): string {
+function describe({ upstreams, services = [] }: Told, columns: number | undefined): string {
   const sections: string[] = []
   for (const service of new Set(upstreams.map((one) => one.service))) {
     const own = upstreams.filter((one) => one.service === service)

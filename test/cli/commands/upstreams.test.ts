@@ -46,11 +46,13 @@ log: { access: off }
       "tidegate: the change is made, but the audit of the store does not have it; the gateway's log does\n",
   })
   const { stdout } = await tidegate(['upstreams', '--json', ...on])
-  t.match(JSON.parse(stdout), [
+  t.match(JSON.parse(stdout).upstreams, [
     { service: 'api', address: backend.origin, state: 'drained', weight: 3 },
     { service: 'api', address: 'http://127.0.0.1:1', state: 'serving' },
     { service: 'named' },
   ])
+  const own = await tidegate(['upstreams', 'named', '--json', ...on])
+  t.match(JSON.parse(own.stdout), { upstreams: [{ service: 'named' }], services: [{ service: 'named' }] })
   t.match(await tidegate(['upstreams', 'api', '--restore', backend.origin, ...on]), {
     code: 0,
     stdout: `${backend.origin} of api: slow_start, 10 % of its weight\n`,
