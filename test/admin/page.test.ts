@@ -117,54 +117,73 @@ t.test('GET /overview tells in one response what the gateway is doing', async (t
   t.match((await extended.call('GET', '/overview')).json, { extensions: [{ name: 'fraud', errors: 3 }] })
 })
 
+type Slot = { readonly [name: string]: number } | null
+
 interface Figures {
   perSecond(before: number, after: number, ms: number): number
-  quantile(bounds: readonly number[], counts: readonly number[], share: number): number | null
-  difference(before: readonly number[], after: readonly number[]): number[]
   rate(value: number): string
   milliseconds(value: number | null): string
   range(count: number, error: number): string
   seen(text: string): string
-  areas(
-    samples: readonly (readonly number[])[],
-    most: number,
-    width: number,
-    height: number,
-  ): { paths: string[]; top: number }
+  encoded(text: string): string
+  roundTop(value: number): number
+  stretches<T>(slots: readonly T[], fits: (slot: T) => boolean): [number, number][]
+  areas(slots: readonly (readonly number[] | null)[], count: number, top: number): string[]
+  lines(values: readonly (number | null)[], top: number): string
+  byMinutes(slots: readonly object[], size: number): readonly Slot[]
 }
 
-t.test('the page computes rates, percentiles and differences from figures', async (t) => {
-  const file = new URL('../../src/admin/page/figures.js', import.meta.url).href
-  const { perSecond, quantile, difference, rate, milliseconds, range, seen, areas } = (await import(
-    file
-  )) as Figures
+const figures = (await import(new URL('figures.js', PAGE).href)) as Figures
+
+t.test('the page computes rates and texts from figures', async (t) => {
+  const { perSecond, rate, milliseconds, range, seen, encoded } = figures
   t.equal(perSecond(10, 30, 2000), 10)
   t.equal(perSecond(30, 10, 2000), 5, 'a gateway that began anew')
   t.equal(perSecond(0, 10, 0), 0)
-  t.strictSame(difference([], [1, 2]), [1, 2])
-  t.strictSame(difference([1, 2], [4, 2]), [3, 0])
-  t.equal(quantile([1, 2, 4], [0, 0, 0, 0], 0.5), null)
-  t.equal(quantile([1, 2, 4], [10, 10, 0, 0], 0.5), 1)
-  t.equal(quantile([1, 2, 4], [10, 0, 10, 0], 0.75), 3)
-  t.equal(quantile([1, 2, 4], [1, 0, 0, 99], 0.99), 4, 'above the last bound nothing is known')
   t.strictSame([0, 0.04, 9.96, 12.4, 12_345].map(rate), ['0', '0.0', '10.0', '12', '12,345'])
   t.strictSame([null, 0.05, 12.3, 1500, 20_000].map(milliseconds), ['–', '0.1 ms', '12 ms', '1.5 s', '20 s'])
   t.strictSame([range(1730, 0), range(204, 3)], ['1,730', '201–204'])
   t.equal(seen('<b>\u202e\u0000é'), '<b>\\u{202e}\\u{0}é')
-  t.strictSame(areas([], 10, 100, 50).paths, [])
-  t.strictSame(areas([[1, 1]], 10, 100, 50).paths, ['', ''], 'a single moment has no line')
-  const { paths, top } = areas(
+  t.equal(encoded('a/../%#?\ud800'), 'a%2F..%2F%25%23%3F%EF%BF%BD')
+})
+
+t.test('the chart leaves gaps where there are no samples', async (t) => {
+  const { areas, lines, roundTop, stretches } = figures
+  t.strictSame([0, 0.2, 1, 1.1, 2.5, 99, 101].map(roundTop), [1, 1, 1, 1.2, 3, 100, 120])
+  t.strictSame(
+    stretches([0, 1, 1, 0, 1], (one) => one > 0),
     [
-      [1, 0],
-      [2, 2],
+      [1, 3],
+      [4, 5],
     ],
-    3,
-    100,
-    40,
   )
-  t.equal(top, 4)
-  t.strictSame(paths, [
-    'M50.0,30.0L100.0,20.0L100.0,40.0L50.0,40.0Z',
-    'M50.0,30.0L100.0,0.0L100.0,20.0L50.0,30.0Z',
+  t.strictSame(areas([null, null], 2, 10), ['', ''])
+  t.strictSame(areas([null, [5, 2.5], null], 2, 10), [
+    'M1,50.00L1.5,50.00L2,50.00L2,100.00L1.5,100.00L1,100.00Z',
+    'M1,25.00L1.5,25.00L2,25.00L2,50.00L1.5,50.00L1,50.00Z',
+  ])
+  t.equal(lines([0, 10, null, 5], 10), 'M0,100.00L0.5,100.00L1.5,0.00L2,0.00M3,50.00L3.5,50.00L4,50.00')
+})
+
+t.test('the table of the chart adds up samples, and says nothing of gaps', async (t) => {
+  const sample = (ok: number, p50_ms: number | null) => ({
+    responses: { ok, client_error: 0, limited: 1, server_error: 0 },
+    shed: 2,
+    without_store: 3,
+    p50_ms,
+    p95_ms: null,
+    p99_ms: 9,
+  })
+  t.match(figures.byMinutes([sample(1, 4), sample(2, null), sample(3, 7), null!, null!, null!], 3), [
+    {
+      start: 0,
+      count: 3,
+      responses: { ok: 6, limited: 3 },
+      shed: 6,
+      without_store: 9,
+      p50_ms: 7,
+      p95_ms: null,
+    },
+    { start: 3, count: 0, responses: { ok: 0 }, p99_ms: null },
   ])
 })

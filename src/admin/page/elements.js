@@ -2,7 +2,9 @@
 //
 // A view builds what it shows as new elements and gives them to `show(root, …)` at every refresh. `show` changes only
 // what differs from what is there, so focus, selection, scroll position, typed text and open <details> stay. Give
-// what may move or disappear (rows of a table, cards of a list) a `key` that is unique among its siblings.
+// what may move or disappear (rows of a table, cards of a list) a `key` that is unique among its siblings. An element
+// that stays (a filter field, a chart) must not be put into a new tree, which would take it out of the page and its focus
+// away: append it to `root` once, in `open`, and `show` into elements beside it (see overview.js).
 //
 //   element('p', { class: 'note' }, 'text', element('b', {}, 'more'))   attributes; functions are handlers: { click() {} }
 //   svg('rect', { width: '40%' })           the same for SVG. `style` attributes do not work (CSP): use SVG widths
@@ -16,7 +18,7 @@
 //   consumerLink(id) · requestLink(id)      links to their pages
 //   pill(text, 'good' | 'warn' | 'bad' | '')   a state in a word; colour never says it alone
 //   problem(text) · empty(text) · note(text)
-//   button(text, click, { kind: 'primary' | 'danger' | '', needs: role, shell })   disabled if the role is not enough,
+//   button(text, click, { kind: 'primary' | 'danger' | '', needs: role, shell, pressed: true | false })   disabled if the role is not enough,
 //           and says which role is needed. For a change use `changeButton` of dialog.js.
 
 import { encoded, seen } from './figures.js'
@@ -186,11 +188,17 @@ export const problem = (text) => element('p', { class: 'bad' }, seen(text))
 export const empty = (text) => element('p', { class: 'none' }, text)
 export const note = (text) => element('p', { class: 'note' }, text)
 
-export function button(text, click, { kind = '', needs, shell } = {}) {
+export function button(text, click, { kind = '', needs, shell, pressed } = {}) {
   const isAllowed = needs === undefined || shell.may(needs)
   return element(
     'button',
-    { type: 'button', class: kind || undefined, disabled: !isAllowed, click },
+    {
+      type: 'button',
+      class: kind || undefined,
+      disabled: !isAllowed,
+      'aria-pressed': pressed === undefined ? undefined : String(pressed),
+      click,
+    },
     text,
     isAllowed ? null : element('span', { class: 'needs' }, ` needs ${needs}`),
   )

@@ -6,28 +6,6 @@ export function perSecond(before, after, ms) {
   return ms > 0 ? (difference * 1000) / ms : 0
 }
 
-/**
- * Returns a quantile of a histogram in ms, interpolated linearly in its bucket; null when nothing was counted. Above
- * the last bound, returns that bound.
- */
-export function quantile(bounds, counts, share) {
-  const total = counts.reduce((sum, count) => sum + count, 0)
-  if (total === 0) return null
-  let left = share * total
-  for (let i = 0; i < bounds.length; i++) {
-    if (left <= counts[i] && counts[i] > 0) {
-      const below = i === 0 ? 0 : bounds[i - 1]
-      return below + ((bounds[i] - below) * left) / counts[i]
-    }
-    left -= counts[i]
-  }
-  return bounds[bounds.length - 1]
-}
-
-export function difference(before, after) {
-  return after.map((count, i) => (count >= (before[i] ?? 0) ? count - (before[i] ?? 0) : count))
-}
-
 const grouped = new Intl.NumberFormat('en')
 export function number(value) {
   return grouped.format(value)
@@ -72,26 +50,76 @@ export function seen(text) {
     .replace(/(\p{M}{2})\p{M}+/gu, '$1…')
 }
 
-/**
- * Returns stacked areas as SVG paths in a box of `width` by `height`, the newest sample on the right.
- *
- * @param samples arrays of one value for each area
- * @param most samples that there is room for
- */
-export function areas(samples, most, width, height) {
-  const sums = samples.map((values) => values.reduce((sum, value) => sum + value, 0))
-  const top = Math.max(1, ...sums)
-  const x = (i) => (width * (most - samples.length + i)) / Math.max(1, most - 1)
-  const y = (value) => height - (height * value) / top
-  const count = samples[0]?.length ?? 0
-  const paths = []
-  let below = samples.map(() => 0)
-  for (let area = 0; area < count; area++) {
-    const above = samples.map((values, i) => below[i] + values[area])
-    const line = above.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`)
-    const back = below.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`).reverse()
-    paths.push(samples.length < 2 ? '' : `M${line.join('L')}L${back.join('L')}Z`)
-    below = above
+/** Returns the least round number that is not below a value; at least 1. */
+export function roundTop(value) {
+  if (!(value > 1)) return 1
+  const ten = 10 ** Math.floor(Math.log10(value))
+  return [1, 1.2, 1.6, 2, 3, 4, 6, 8, 10].map((times) => times * ten).find((one) => one >= value)
+}
+
+/** Returns the stretches of consecutive slots that fit, as [start, end) pairs. */
+export function stretches(slots, fits) {
+  const found = []
+  for (const [i, slot] of slots.entries()) {
+    if (!fits(slot)) continue
+    if (found.at(-1)?.[1] === i) found.at(-1)[1] = i + 1
+    else found.push([i, i + 1])
   }
-  return { paths, top }
+  return found
+}
+
+/** Returns points of the values from slot `start` to `end`: those of the edges, and of the middle of each slot. */
+function points(values, start, end, top) {
+  const at = (x, value) => `${x},${(100 - (100 * value) / top).toFixed(2)}`
+  const middles = values.slice(start, end).map((value, i) => at(start + i + 0.5, value))
+  return [at(start, values[start]), ...middles, at(end, values[end - 1])]
+}
+
+/**
+ * Returns stacked areas as SVG paths in a box as wide as there are slots, and 100 high.
+ *
+ * @param slots arrays of one value for each area; null: a gap
+ * @param top value at the upper edge of the box
+ */
+export function areas(slots, count, top) {
+  const parts = stretches(slots, (slot) => slot !== null)
+  let below = slots.map(() => 0)
+  return Array.from({ length: count }, (_, area) => {
+    const above = slots.map((values, i) => below[i] + (values?.[area] ?? 0))
+    const paths = parts.map(([start, end]) => {
+      const back = points(below, start, end, top).reverse()
+      return `M${points(above, start, end, top).join('L')}L${back.join('L')}Z`
+    })
+    below = above
+    return paths.join('')
+  })
+}
+
+/** Returns a line through the values as an SVG path in the same box; null: a gap. */
+export function lines(values, top) {
+  return stretches(values, (value) => value !== null)
+    .map(([start, end]) => `M${points(values, start, end, top).join('L')}`)
+    .join('')
+}
+
+/** Adds up samples of the history, `size` slots at a time. A percentile is the highest of them; null: none. */
+export function byMinutes(slots, size) {
+  const made = []
+  for (let start = 0; start < slots.length; start += size) {
+    const some = slots.slice(start, start + size).filter((slot) => slot !== null)
+    const total = (pick) => some.reduce((sum, slot) => sum + pick(slot), 0)
+    const most = (name) => some.reduce((most, slot) => (slot[name] > (most ?? -1) ? slot[name] : most), null)
+    const classes = ['ok', 'client_error', 'limited', 'server_error']
+    made.push({
+      start,
+      count: some.length,
+      responses: Object.fromEntries(classes.map((name) => [name, total((slot) => slot.responses[name])])),
+      shed: total((slot) => slot.shed),
+      without_store: total((slot) => slot.without_store),
+      p50_ms: most('p50_ms'),
+      p95_ms: most('p95_ms'),
+      p99_ms: most('p99_ms'),
+    })
+  }
+  return made
 }

@@ -1,8 +1,9 @@
 // The overview: what this gateway serves now, who is limited, services and tiers.
 
 import { ask } from './api.js'
-import { consumerLink, element, note, problem, section, show, table } from './elements.js'
-import { ago, difference, milliseconds, number, perSecond, quantile, range, rate, seen } from './figures.js'
+import { createChart, createHistory } from './chart.js'
+import { button, consumerLink, element, note, problem, section, show, table } from './elements.js'
+import { ago, milliseconds, number, perSecond, range, rate, seen } from './figures.js'
 
 const BY = {
   limited: ['Limited', 'denied', 'Nobody is being limited.'],
@@ -12,23 +13,66 @@ const BY = {
 }
 const CLASSES = ['ok', 'client_error', 'limited', 'server_error']
 
+/** Ms between two questions for the history, which has a sample every ten seconds. */
+const HISTORY_EVERY = 10_000
+const OF = { fleet: 'All gateways', gateway: 'This gateway' }
+
 export const view = {
   title: () => 'Overview',
   every: 2000,
   open(root, _params, shell) {
     let by = 'limited'
+    let of = 'fleet'
     let service = ''
     let before
-    const choose = (name) => {
-      by = name
-      shell.refresh()
-    }
+    let historyAt = 0
+    let unknown
+    const history = createHistory()
+    const chart = createChart()
     const select = element('select', {
       change() {
         service = select.value
         shell.refresh()
       },
     })
+    const parts = Object.fromEntries(
+      ['of', 'figures', 'nodes', 'by', 'top', 'services'].map((name) => [name, element('div', {})]),
+    )
+    root.append(
+      section('Traffic', { actions: [parts.of] }, parts.figures, parts.nodes, chart.node),
+      section(
+        'Who is limited now',
+        { actions: [parts.by, element('label', {}, 'Service ', select)] },
+        parts.top,
+      ),
+      section('Services and tiers of this gateway', {}, parts.services),
+    )
+    function chooseBy(name) {
+      by = name
+      shell.refresh()
+    }
+    function chooseOf(name) {
+      of = name
+      historyAt = 0
+      history.clear()
+      shell.refresh()
+    }
+
+    /** Asks for what the page does not have of the last hour. */
+    async function askHistory(signal) {
+      if (Date.now() - historyAt < HISTORY_EVERY) return
+      const since = history.since()
+      const query = since === undefined ? '' : `&since=${since}`
+      try {
+        const { body } = await ask(`/history?of=${of}${query}`, { signal })
+        history.add(body)
+        historyAt = Date.now()
+        unknown = undefined
+        chart.update(history.read())
+      } catch (error) {
+        unknown = error
+      }
+    }
 
     return {
       async refresh(signal) {
@@ -36,39 +80,50 @@ export const view = {
         const [overview, top] = await Promise.all([
           ask('/overview', { signal }),
           ask(`/top?by=${by}&n=20${query}`, { signal }).catch((error) => ({ error })),
+          askHistory(signal),
         ])
         if (signal.aborted) return
         const now = overview.body
         shell.showState(now)
         const traffic = ratesOf(before, now)
-        // A rate that spans a gap says nothing about now.
         before = now
+        const hour = history.read()
         showServiceNames(select, now.traffic.services)
-        const buttons = Object.entries(BY).map(([name, [text]]) =>
-          element(
-            'button',
-            { type: 'button', 'aria-pressed': String(name === by), click: () => choose(name) },
-            text,
-          ),
-        )
+        const isAlone = of === 'fleet' && hour !== null && hour.nodes.answered + hour.nodes.silent.length <= 1
+        show(parts.of, isAlone ? null : choice('Of', OF, of, chooseOf))
+        show(parts.figures, figures(of, traffic, hour))
         show(
-          root,
-          section('Traffic of this gateway', {}, figures(traffic)),
-          section(
-            'Who is limited now',
-            {
-              actions: [
-                element('div', { class: 'choice', role: 'group', 'aria-label': 'By' }, ...buttons),
-                element('label', {}, 'Service ', select),
-              ],
-            },
-            ...(top.error === undefined ? topTable(top.body) : [problem(`Not known: ${top.error.message}`)]),
-          ),
-          section('Services and tiers', {}, servicesTable(traffic.rows)),
+          parts.nodes,
+          unknown && problem(`The last hour is not known: ${unknown.message}`),
+          hour && nodesNote(of, hour.nodes),
         )
+        chart.node.hidden = hour === null
+        show(parts.by, choice('By', BY, by, chooseBy))
+        show(
+          parts.top,
+          ...(top.error === undefined ? topTable(top.body) : [problem(`Not known: ${top.error.message}`)]),
+        )
+        show(parts.services, servicesTable(traffic.rows))
       },
     }
   },
+}
+
+/** Makes a row of buttons, one of them pressed. `names` are texts, or lists that begin with one. */
+function choice(label, names, chosen, choose) {
+  const made = Object.entries(names).map(([name, text]) =>
+    button([text].flat()[0], () => choose(name), { pressed: name === chosen }),
+  )
+  return element('div', { class: 'choice', role: 'group', 'aria-label': label }, ...made)
+}
+
+/** Says whose hour the chart shows. */
+function nodesNote(of, { answered, silent, problem }) {
+  if (of === 'gateway') return note('The last hour of this gateway.')
+  const parts = [`The last hour of ${number(answered)} gateway${answered === 1 ? '' : 's'}.`]
+  if (problem !== null) parts.push(`The others were not asked: ${problem}.`)
+  if (silent.length > 0) parts.push(`Silent: ${seen(silent.join(', '))}.`)
+  return note(parts.join(' '))
 }
 
 /** Computes rates per second since the answer before. */
@@ -86,30 +141,32 @@ function ratesOf(before, { at, traffic }) {
       )
     return { ...one, rates: of('responses'), decided: of('decisions'), deciders: of('decided_by') }
   })
-  const counts = difference(before?.traffic.duration.counts ?? [], traffic.duration.counts)
   return {
     rows,
     isKnown: before !== undefined,
     rates: Object.fromEntries(CLASSES.map((name) => [name, sum(rows.map(({ rates }) => rates[name]))])),
-    percentile: (share) =>
-      before === undefined ? null : quantile(traffic.duration.bounds_ms, counts, share),
     connections: traffic.connections,
   }
 }
 
 const sum = (values) => values.reduce((all, value) => all + value, 0)
 
-function figures({ isKnown, rates, percentile, connections }) {
-  const figure = (value) => (isKnown ? rate(value) : '–')
+/** Shows this gateway's rates of the last two seconds, or all gateways' of the last ten; percentiles of the last ten. */
+function figures(of, { isKnown, rates, connections }, hour) {
+  const last = hour?.slots.at(-1) ?? null
+  const isFleet = of === 'fleet'
+  const figure = (pick) => {
+    if (isFleet) return last === null ? null : (pick(last.responses) * 1000) / hour.every
+    return isKnown ? pick(rates) : null
+  }
   const shown = [
-    ['requests/s', figure(sum(Object.values(rates))), ''],
-    ['429/s', figure(rates.limited), rates.limited > 0 ? 'limited' : ''],
-    ['5xx/s', figure(rates.server_error), rates.server_error > 0 ? 'server_error' : ''],
-    ['p50', milliseconds(percentile(0.5)), ''],
-    ['p95', milliseconds(percentile(0.95)), ''],
-    ['p99', milliseconds(percentile(0.99)), ''],
-    ['connections', number(connections), ''],
-  ]
+    ['requests/s', figure((one) => sum(CLASSES.map((name) => one[name])))],
+    ['429/s', figure(({ limited }) => limited), 'limited'],
+    ['5xx/s', figure(({ server_error }) => server_error), 'server_error'],
+  ].map(([name, value, kind]) => [name, value === null ? '–' : rate(value), value > 0 ? kind : undefined])
+  for (const name of ['p50', 'p95', 'p99']) shown.push([name, milliseconds(last?.[`${name}_ms`] ?? null)])
+  if (isFleet) shown.push(['gateways', last === null ? '–' : number(last.gateways)])
+  else shown.push(['connections', number(connections)])
   const parts = shown.map(([name, value, kind]) =>
     element('div', {}, element('dt', {}, name), element('dd', { class: kind }, value)),
   )
@@ -176,7 +233,12 @@ function servicesTable(rows) {
     '>near',
     'decided by',
   ]
-  return table({ caption: 'Services and tiers', heads, rows: lines, none: 'No requests yet.' })
+  return table({
+    caption: 'Services and tiers of this gateway',
+    heads,
+    rows: lines,
+    none: 'No requests yet.',
+  })
 }
 
 /** Offers the services that had requests. */
