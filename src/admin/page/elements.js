@@ -17,6 +17,8 @@
 //   timeOf(iso) · ago(ms) in figures.js     a moment in local time
 //   consumerLink(id) · requestLink(id)      links to their pages
 //   pill(text, 'good' | 'warn' | 'bad' | '')   a state in a word; colour never says it alone
+//   hashMark(hash)                          the hash of a configuration, with a dot whose colour is that of equal hashes
+//   filterField('Service or path', { value: 'typed', input() {} })
 //   problem(text) · empty(text) · note(text)
 //   button(text, click, { kind: 'primary' | 'danger' | '', needs: role, shell, pressed: true | false })   disabled if the role is not enough,
 //           and says which role is needed. For a change use `changeButton` of dialog.js.
@@ -184,6 +186,17 @@ export const consumerLink = (id) => link('consumer', id)
 export const requestLink = (id) => link('why', id)
 
 export const pill = (text, kind) => element('span', { class: `pill ${kind}` }, text)
+export function hashMark(hash) {
+  const hue = Number.parseInt(hash.slice(0, 4), 16) % 360
+  const dot = svg('circle', { cx: '50%', cy: '50%', r: '40%', fill: `hsl(${hue} 60% 50%)` })
+  return element('code', {}, svg('svg', { class: 'dot', 'aria-hidden': 'true' }, dot), ` ${hash}`)
+}
+
+export function filterField(label, { value, input, size = 28 }) {
+  const given = { 'aria-label': label, placeholder: label, autocomplete: 'off', spellcheck: 'false' }
+  return element('input', { type: 'search', maxlength: 200, ...given, size, value, input })
+}
+
 export const problem = (text) => element('p', { class: 'bad' }, seen(text))
 export const empty = (text) => element('p', { class: 'none' }, text)
 export const note = (text) => element('p', { class: 'note' }, text)

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { type LimitData, limitData } from '../../config/snapshot/limit.js'
+import { type LimitData, limitData, limitText } from '../../config/snapshot/limit.js'
 import type { Policy } from '../../config/snapshot/policy.js'
 import { type RouteData, routeData } from '../../config/snapshot/route-data.js'
 import type { Route, Service, Snapshot } from '../../config/snapshot/snapshot.js'
@@ -37,6 +37,8 @@ interface TierLimits {
 
 /** A limit with the decisions that it was binding for, in this gateway since its start. */
 interface CountedLimit extends LimitData {
+  /** As a person would write it: `10/min by tenant`. */
+  readonly text: string
   readonly decisions: DecisionCounts
 }
 
@@ -114,6 +116,7 @@ function shown({ tiers, defaultTier }: Snapshot, service: Service, counts: Count
   const limitsIn = (policy: Policy, tier: string, candidate: boolean): CountedLimit[] =>
     policy.limits.map((limit) => ({
       ...limitData(limit),
+      text: limitText(limit),
       decisions: counts.get(keyOf(name, tier, limit.name, candidate)) ?? NO_DECISIONS,
     }))
   return {

@@ -61,8 +61,24 @@ t.test(
     t.strictSame(payments.tiers, [
       {
         ...{ tier: 'free', default: false, unlimited: false },
-        limits: [{ name: 'minute', ...limit, amount: 10, decisions: { allowed: 7, near: 2, denied: 1 } }],
-        candidates: [{ name: 'tighter', ...limit, amount: 5, decisions: { allowed: 4, near: 0, denied: 6 } }],
+        limits: [
+          {
+            name: 'minute',
+            ...limit,
+            amount: 10,
+            text: '10/min',
+            decisions: { allowed: 7, near: 2, denied: 1 },
+          },
+        ],
+        candidates: [
+          {
+            name: 'tighter',
+            ...limit,
+            amount: 5,
+            text: '5/min',
+            decisions: { allowed: 4, near: 0, denied: 6 },
+          },
+        ],
       },
       { tier: 'pro', default: true, unlimited: true, limits: [] },
     ])
