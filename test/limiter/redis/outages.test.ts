@@ -1,4 +1,3 @@
-// Tests src/limiter/redis/store-timeout.ts
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { RedisLimiter } from '../../../src/limiter/redis/redis.js'
