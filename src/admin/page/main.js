@@ -63,29 +63,23 @@ const state = loop(askState, STATE_EVERY)
 function loop(job, every) {
   let timer
   let run
-  let isStopped = false
   async function now() {
     clearTimeout(timer)
     run?.abort()
     const mine = new AbortController()
     run = mine
     const wait = await job(mine.signal)
-    if (run !== mine || isStopped) return
+    // Paused, or another run has begun.
+    if (run !== mine) return
     const ms = wait ?? every
     if (ms !== undefined && !document.hidden) timer = setTimeout(now, ms)
   }
   function pause() {
     clearTimeout(timer)
     run?.abort()
+    run = undefined
   }
-  return {
-    now,
-    pause,
-    stop() {
-      isStopped = true
-      pause()
-    },
-  }
+  return { now, pause }
 }
 
 /** Finds the view of an address: `#/consumer/user%2F42?service=a`. */
@@ -128,11 +122,11 @@ function route() {
 function enter({ view, params }) {
   const root = element('div', { id: 'view', hidden: true })
   $('main').append(root)
-  const { refresh, close } = view.open(root, params, shell)
   let answered
   refreshing = loop(async (signal) => {
     try {
-      await refresh(signal)
+      open ??= view.open(root, params, shell)
+      await open.refresh(signal)
       if (signal.aborted) return undefined
       answered = Date.now()
       root.hidden = false
@@ -145,7 +139,6 @@ function enter({ view, params }) {
     }
     return undefined
   }, view.every)
-  open = { root, close }
   refreshing.now()
 }
 
@@ -165,9 +158,9 @@ function failed(error, answered, root) {
 }
 
 function leave() {
-  refreshing?.stop()
+  refreshing?.pause()
   open?.close?.()
-  open?.root.remove()
+  $('view')?.remove()
   refreshing = undefined
   open = undefined
 }
@@ -228,7 +221,8 @@ function signIn({ status, detail }) {
   shell.me = undefined
   forgetToken()
   showSignedIn(false)
-  say(!isGiven ? '' : status === 401 ? WRONG_TOKEN : detail)
+  const isWrong = status === 401 && detail.startsWith('Send the token')
+  say(isGiven && isWrong ? WRONG_TOKEN : isGiven ? detail : '')
   $('node').textContent = ''
   showPill('Waiting for the token', '')
   $('token').value = ''
@@ -247,7 +241,8 @@ async function start() {
     const { body } = await ask('/whoami')
     shell.me = body
   } catch (error) {
-    if (isForSignIn(error)) return signIn(error)
+    // 403: nothing gives the holder a role.
+    if (isForSignIn(error) || error.status === 403) return signIn(error)
     showPill('No answer', 'bad')
     say(
       error instanceof Refused
