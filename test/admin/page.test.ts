@@ -187,3 +187,46 @@ t.test('the table of the chart adds up samples, and says nothing of gaps', async
     { start: 3, count: 0, responses: { ok: 0 }, p99_ms: null },
   ])
 })
+
+t.test('the page describes limits and tiers in words', async (t) => {
+  const file = new URL('../../src/admin/page/figures.js', import.meta.url).href
+  const { quotaText, tierText, decidedText } = (await import(file)) as Record<
+    'quotaText' | 'tierText' | 'decidedText',
+    (data: unknown) => string
+  >
+  const limit = { algorithm: 'sliding', by: 'consumer', amount: 1200, window_ms: 60_000 }
+  t.equal(quotaText(limit), '1,200 a minute')
+  t.equal(quotaText({ ...limit, window_ms: 3_600_000 }), '1,200 an hour')
+  t.equal(quotaText({ ...limit, window_ms: 90_000, by: 'ip' }), '1,200 in 90 seconds, by address')
+  t.equal(
+    quotaText({ ...limit, algorithm: 'token_bucket', burst: 20, window_ms: 1000 }),
+    '1,200 a second, 20 at once',
+  )
+  t.equal(quotaText({ algorithm: 'concurrency', by: 'tenant', amount: 5 }), '5 at once, by tenant')
+  t.equal(
+    quotaText({ ...limit, algorithm: 'calendar', period: 'day', time_zone: 'UTC' }),
+    '1,200 a day in UTC',
+  )
+  t.equal(quotaText({ ...limit, by: 'tenant', share_of: 'group' }), '1,200 a minute, for each of a tenant')
+  const tiers = [
+    { tier_from: 'default' },
+    { tier_from: 'assignment' },
+    { tier_from: 'credential', identified_by: 'api_key' },
+    { tier_from: 'credential', identified_by: null },
+    { tier_from: 'source:crm', tier_stale: true },
+    { tier_from: null },
+  ]
+  t.strictSame(tiers.map(tierText), [
+    'the default',
+    'assigned by an operator',
+    'from its API key',
+    'from its credential',
+    'from the tier source crm, whose answer is older than its ttl',
+    '',
+  ])
+  t.strictSame(['store', 'open', 'new'].map(decidedText), [
+    'by the store',
+    'without counting: the store was away',
+    'new',
+  ])
+})

@@ -123,3 +123,56 @@ export function byMinutes(slots, size) {
   }
   return made
 }
+
+const UNITS = [
+  [86_400_000, 'day', 'days'],
+  [3_600_000, 'hour', 'hours'],
+  [60_000, 'minute', 'minutes'],
+  [1000, 'second', 'seconds'],
+]
+
+/** Describes what a limit allows: `300 a minute`, `5 in 10 seconds, by address`, `3 at once`. */
+export function quotaText({
+  algorithm,
+  by,
+  amount,
+  burst,
+  window_ms: ms,
+  period,
+  time_zone: zone,
+  share_of: shareOf,
+}) {
+  const level = shareOf === undefined ? `, by ${by === 'ip' ? 'address' : by}` : `, for each of a ${by}`
+  const whose = by === 'consumer' ? '' : level
+  if (algorithm === 'concurrency') return `${number(amount)} at once${whose}`
+  if (period !== undefined) return `${number(amount)} a ${period} in ${zone}${whose}`
+  const [unit, one, many] = UNITS.find(([size]) => ms % size === 0) ?? [1, 'ms', 'ms']
+  const window = ms === unit ? ` a${one === 'hour' ? 'n' : ''} ${one}` : ` in ${number(ms / unit)} ${many}`
+  const most = burst === undefined || burst === amount ? '' : `, ${number(burst)} at once`
+  return number(amount) + window + most + whose
+}
+
+/** Names a kind of credential. */
+export const kindText = (kind) =>
+  ({ api_key: 'API key', jwt: 'token', ip: 'address' })[kind] ?? kind?.replaceAll('_', ' ')
+
+/** Says how a tier was found. */
+export function tierText({ tier_from: from, identified_by: kind, tier_stale: isStale }) {
+  if (from === null || from === undefined) return ''
+  const stale = isStale ? ', whose answer is older than its ttl' : ''
+  if (from.startsWith('source:')) return `from the tier source ${from.slice(7)}${stale}`
+  if (from === 'assignment') return 'assigned by an operator'
+  if (from === 'credential') return `from its ${kindText(kind) ?? 'credential'}`
+  return from === 'default' ? 'the default' : `from the ${from}`
+}
+
+const DECIDERS = {
+  store: 'by the store',
+  cache: 'from the remembered denial of the store',
+  local: 'by this gateway alone, within its share: the store was away',
+  open: 'without counting: the store was away',
+  closed: 'without counting: the store was away',
+}
+
+/** Says where a decision was made. */
+export const decidedText = (by) => DECIDERS[by] ?? by

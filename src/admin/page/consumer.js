@@ -1,0 +1,494 @@
+// A consumer: its tier, limits, denials, keys and use, and what support may change of them.
+
+import { ask, segment } from './api.js'
+import { changeButton } from './dialog.js'
+import {
+  bar,
+  element,
+  empty,
+  facts,
+  note,
+  pill,
+  problem,
+  requestLink,
+  section,
+  show,
+  table,
+  timeOf,
+} from './elements.js'
+import { ago, number, quotaText, seen, tierText } from './figures.js'
+import { hoursChart } from './hours.js'
+
+/** Characters of an id in the heading. */
+const LONG = 120
+/** Denials that are shown without a click. */
+const FEW = 5
+
+export const view = {
+  title: ({ id = '' }) => `Consumer ${id.length > LONG ? `${id.slice(0, LONG)}…` : id}`,
+  every: 5000,
+  open(root, { id = '', query }, shell) {
+    const tenant = query.get('tenant')
+    const asked = tenant === null ? '' : `?tenant=${encodeURIComponent(tenant)}`
+    const clock = setInterval(() => countDown(root), 1000)
+    return {
+      async refresh(signal) {
+        if (id === '') return show(root, empty('Type the id of a consumer into the search field.'))
+        const { body } = await ask(`/consumers/${segment(id)}${asked}`, { signal })
+        if (!signal.aborted) show(root, ...parts({ ...body, typed: id }, shell))
+      },
+      close: () => clearInterval(clock),
+    }
+  },
+}
+
+/** Lets the resets count down between two answers. */
+function countDown(root) {
+  for (const one of root.querySelectorAll('[data-reset]'))
+    one.textContent = resetText(Number(one.dataset.reset))
+}
+
+const resetText = (at) => `, resets in ${ago(at - Date.now())}`
+
+function parts(consumer, shell) {
+  return [
+    latestDenial(consumer),
+    tierSection(consumer, shell),
+    limitsSection(consumer, shell),
+    denialsSection(consumer),
+    amountsSection(consumer, shell),
+    hoursSection(consumer),
+    keysSection(consumer, shell),
+    bansSection(consumer, shell),
+  ]
+}
+
+/** Tells the latest denial in a sentence, if it is of the last hour. */
+function latestDenial({ denials }) {
+  const [latest] = denials ?? []
+  const age = latest === undefined ? undefined : Date.now() - Date.parse(latest.time)
+  if (age === undefined || age > 3_600_000) return null
+  const text = ` ${ago(age)} ago. ${seen(latest.why)} `
+  return element('p', { class: 'lead' }, pill('Limited', 'warn'), text, requestLink(latest.request_id))
+}
+
+/** Returns the path of a change of this consumer. */
+const consumerPath = ({ consumer }) => `/consumers/${segment(consumer)}/tier`
+
+function tierSection(consumer, shell) {
+  const { typed, consumer: id, tenant, tier, assigned, until, tiers, problems } = consumer
+  const set = changeButton(shell, 'Set a tier…', {
+    role: 'support',
+    title: `Set the tier of ${id}`,
+    text: 'It holds on every gateway within a second, whatever the credential says.',
+    fields: [
+      { name: 'tier', label: 'Tier', value: assigned ?? tier, options: tiers },
+      {
+        name: 'for',
+        label: 'For',
+        value: '1h',
+        required: false,
+        hint: 'Such as 30m, 2h or 7d. Empty: until it is removed.',
+      },
+    ],
+    confirm: 'Set the tier',
+    action: (values, reason) =>
+      ask(consumerPath(consumer), {
+        method: 'PUT',
+        body: { tier: values.tier, ...(values.for === '' ? {} : { for: values.for }) },
+        reason,
+      }),
+    done: (body) => `${id} is on tier ${body.tier} now.`,
+  })
+  const remove = changeButton(shell, 'Remove the assignment…', {
+    role: 'support',
+    kind: 'danger',
+    title: `Remove the assigned tier of ${id}`,
+    text: 'The tier is that of the credential again, of a tier source, or the default.',
+    confirm: 'Remove the assignment',
+    action: (_values, reason) => ask(consumerPath(consumer), { method: 'DELETE', reason }),
+    done: (body) => `${id} is on tier ${body.tier} now.`,
+  })
+  return section(
+    'Tier',
+    { actions: [set, assigned === null ? null : remove] },
+    facts([
+      ['tier', element('span', {}, pill(tier, ''), ` ${tierText(consumer)}`)],
+      ['assigned', assigned === null ? null : assignedText(assigned, until)],
+      ['tenant', tenant],
+      ['whole id', typed.length > LONG ? typed : null],
+      ['counted as', typed === id ? null : id],
+    ]),
+    isUnknown(consumer)
+      ? note('Nothing is known of this id: no use, key, assignment or denial. Is it spelled right?')
+      : null,
+    ...(consumer.tier_notes ?? []).map((text) => note(seen(`${text[0].toUpperCase()}${text.slice(1)}.`))),
+    ...Object.entries(problems).map(([part, why]) => problem(`Not known: ${part}. ${why}`)),
+  )
+}
+
+const isUnknown = ({ tier_from: from, services, keys, denials }) =>
+  from === 'default' && services?.every(isQuiet) && keys?.length === 0 && denials?.length === 0
+
+const assignedText = (tier, until) =>
+  element(
+    'span',
+    {},
+    `${seen(tier)}, `,
+    ...(until === null ? ['until it is removed'] : ['until ', timeOf(until)]),
+  )
+
+/** Returns true if nothing is used of a service, and its limits are those of the tier. */
+const isQuiet = ({ unlimited, limits }) =>
+  unlimited || limits.every(({ used, changed }) => used === 0 && changed === undefined)
+
+function limitsSection(consumer, shell) {
+  const { services, services_left_out: leftOut } = consumer
+  if (services === null) return section('Limits', {}, empty('Not known.'))
+  const busy = services.filter((one) => !isQuiet(one))
+  const quiet = services.filter(isQuiet)
+  const cards = (some) => some.map((one) => serviceCard(consumer, one, shell))
+  return section(
+    'Limits',
+    {},
+    busy.length === 0 ? empty('Nothing is used of any limit.') : null,
+    ...cards(busy),
+    quiet.length === 0
+      ? null
+      : element(
+          'details',
+          { key: 'quiet', open: busy.length === 0 && quiet.length <= 3 },
+          element(
+            'summary',
+            {},
+            `${number(quiet.length)} ${quiet.length === 1 ? 'service' : 'services'} of which nothing is used`,
+          ),
+          ...cards(quiet),
+        ),
+    leftOut === 0
+      ? null
+      : note(`${number(leftOut)} more services are not shown. The command tidegate usage shows each.`),
+  )
+}
+
+const AWAY = {
+  local: 'The store is away: the counts are those of this gateway, within its share of each limit.',
+  open: 'The store is away: requests pass uncounted.',
+  closed: 'The store is away: requests are denied.',
+}
+
+function serviceCard(consumer, usage, shell) {
+  const { service, unlimited, limits, candidates = [], decided_by: by, not_shown: notShown = [] } = usage
+  const reset = changeButton(shell, 'Reset usage…', {
+    role: 'support',
+    kind: 'danger',
+    title: `Reset the usage of ${consumer.consumer} on ${service}`,
+    text: 'The next request finds a full quota. Limits by address, tenant, route or service keep their counts.',
+    confirm: 'Reset usage',
+    action: (_values, reason) =>
+      ask(`/usage/${segment(service)}/${segment(consumer.consumer)}`, { method: 'DELETE', reason }),
+    done: () => `The usage of ${service} is reset.`,
+  })
+  const rows = [
+    ...limits.map((limit) => limitRow(limit, amountButtons(consumer, service, limit, shell))),
+    ...candidates.map((limit) => limitRow({ ...limit, isCandidate: true }, [])),
+  ]
+  return element(
+    'div',
+    { class: 'service', key: service },
+    element('div', { class: 'head' }, element('h3', {}, service), unlimited ? null : reset),
+    unlimited ? empty(`Unlimited on tier ${consumer.tier}.`) : null,
+    by === undefined ? null : element('p', { class: 'warn' }, AWAY[by]),
+    ...rows,
+    ...notShown.map(({ name, by }) =>
+      note(`“${name}” is not shown: it is counted by ${by}, which the id does not tell.`),
+    ),
+  )
+}
+
+function limitRow(limit, actions) {
+  const { name, used, remaining, changed, isCandidate } = limit
+  const most = Math.max(1, used + remaining)
+  const isUp = remaining === 0
+  const label = `${number(used)} of ${number(used + remaining)} used`
+  // What is left of a boost is at the end.
+  const boosted = Math.min(changed?.boost ?? 0, remaining)
+  const shares = [
+    [used, isUp ? 'over' : 'used'],
+    [remaining - boosted, 'free'],
+    [boosted, 'boosted'],
+  ]
+  const end = Date.now() + limit.reset_ms
+  return element(
+    'div',
+    { class: 'limit', key: `${name} ${isCandidate}` },
+    element(
+      'div',
+      {},
+      element('b', {}, name),
+      ' ',
+      element('span', { class: 'note' }, quotaText(limit)),
+      isCandidate ? pill('candidate', '') : null,
+    ),
+    element(
+      'div',
+      {},
+      bar({ parts: shares.map(([part, kind]) => [part / most, kind]), label }),
+      element(
+        'p',
+        { class: 'note' },
+        element('span', { class: isUp ? 'limited' : undefined }, isUp ? `used up: ${label}` : label),
+        used === 0 ? null : element('span', { 'data-reset': end }, resetText(end)),
+        changed === undefined ? '' : `; ${changeText(changed)}`,
+        isCandidate ? '; it decides nothing' : '',
+      ),
+    ),
+    element('div', { class: 'actions' }, ...actions),
+  )
+}
+
+function changeText({ tier_amount: tier, override, boost }) {
+  const base =
+    override === null ? `the tier allows ${number(tier)}` : `override ${number(override)} of ${number(tier)}`
+  return boost === 0 ? base : `${base}, and a boost ${number(boost)} more`
+}
+
+/** Returns the buttons that change a limit of a consumer, or of its tenant if the limit is the tenant's. */
+function amountButtons({ consumer, tenant }, service, limit, shell) {
+  const { name, by, changed, amount } = limit
+  if (by === 'service' || by === 'route') return []
+  const [of, id] = by === 'tenant' && tenant !== null ? ['tenant', tenant] : ['consumer', consumer]
+  const path = (kind) => `/${kind}/${segment(service)}/${segment(name)}/${of}/${segment(id)}`
+  const own = changed?.override ?? changed?.tier_amount ?? amount
+  const what = `“${name}” of ${service} for ${of === 'tenant' ? 'the tenant ' : ''}${id}`
+  return [
+    changeButton(shell, 'Boost…', {
+      role: 'support',
+      title: `Boost ${what}`,
+      text: 'The limit is larger until the boost ends. A boost that it has is replaced.',
+      fields: [
+        {
+          name: 'by',
+          label: 'How much more',
+          type: 'number',
+          value: own,
+          hint: `It allows ${quotaText(limit)} now.`,
+        },
+        { name: 'for', label: 'For', value: '1h', hint: 'Such as 30m, 2h or 7d.' },
+      ],
+      confirm: 'Boost',
+      action: (values, reason) =>
+        ask(path('boosts'), { method: 'PUT', body: { by: Number(values.by), for: values.for }, reason }),
+      done: (body) => `${number(body.by)} more until ${new Date(body.until).toLocaleString()}.`,
+    }),
+    changeButton(shell, 'Override…', {
+      role: 'operator',
+      title: `Override ${what}`,
+      text: 'The amount replaces what the tier allows.',
+      fields: [
+        {
+          name: 'amount',
+          label: 'Amount',
+          type: 'number',
+          value: own,
+          hint: `It allows ${quotaText(limit)} now.`,
+        },
+        {
+          name: 'for',
+          label: 'For',
+          value: '',
+          required: false,
+          hint: 'Such as 7d. Empty: until it is removed.',
+        },
+      ],
+      confirm: 'Override',
+      action: (values, reason) =>
+        ask(path('overrides'), {
+          method: 'PUT',
+          body: { amount: Number(values.amount), ...(values.for === '' ? {} : { for: values.for }) },
+          reason,
+        }),
+      done: (body) => `The limit allows ${number(body.amount)}.`,
+    }),
+  ]
+}
+
+function denialsSection({ denials, nodes }) {
+  if (denials === null) return section('Latest denials', {}, empty('Not known.'))
+  const rows = denials.map(({ request_id: id, time, service, limit, why, node, route }) => ({
+    key: `${node} ${id} ${time}`,
+    cells: [
+      timeOf(time),
+      [requestLink(id), 'id'],
+      seen([service, limit].filter(Boolean).join('/')),
+      [seen(why), 'why'],
+      seen(route ?? '–'),
+    ],
+  }))
+  const tableOf = (caption, some) =>
+    table({
+      caption,
+      heads: ['time', 'request', 'limit', 'why', 'route'],
+      rows: some,
+      none: 'No gateway keeps a denial of it.',
+    })
+  const others = rows.slice(FEW)
+  return section(
+    'Latest denials',
+    {},
+    nodesNote(nodes, 'know more'),
+    tableOf('Latest denials', rows.slice(0, FEW)),
+    others.length === 0
+      ? null
+      : element(
+          'details',
+          {},
+          element('summary', {}, `${others.length} before them`),
+          tableOf('Denials before them', others),
+        ),
+  )
+}
+
+/** Says which gateways are missing in an answer; null if none is. */
+function nodesNote({ silent, problem: why }, may) {
+  if (why !== null) return problem(`The other gateways could not be asked: ${why}.`)
+  return silent.length === 0 ? null : problem(`No answer came from ${silent.join(', ')}, which may ${may}.`)
+}
+
+function amountsSection({ boosts, overrides }, shell) {
+  if (boosts === null || overrides === null) return section('Boosts and overrides', {}, empty('Not known.'))
+  const rowOf = (kind, word) => (one) => {
+    const { service, limit, until, reason } = one
+    const [of, id] = one.tenant === undefined ? ['consumer', one.consumer] : ['tenant', one.tenant]
+    return {
+      key: `${kind} ${of} ${service} ${limit}`,
+      cells: [
+        seen(`${service}/${limit}`),
+        kind === 'boost' ? `${number(one.by)} more` : `${number(one.amount)} instead`,
+        of === 'tenant' ? `tenant ${seen(id)}` : 'consumer',
+        until === null ? 'until removed' : timeOf(until),
+        [seen(reason ?? '–'), 'why'],
+        changeButton(shell, 'Remove…', {
+          role: kind === 'boost' ? 'support' : 'operator',
+          kind: 'danger',
+          title: `Remove the ${kind} of “${limit}” of ${service} for ${id}`,
+          confirm: `Remove the ${kind}`,
+          action: (_values, why) =>
+            ask(`/${word}/${segment(service)}/${segment(limit)}/${of}/${segment(id)}`, {
+              method: 'DELETE',
+              reason: why,
+            }),
+          done: () => `The ${kind} is removed.`,
+        }),
+      ],
+    }
+  }
+  return section(
+    'Boosts and overrides',
+    {},
+    table({
+      caption: 'Boosts and overrides',
+      heads: ['limit', 'change', 'for', 'ends', 'reason', '>'],
+      rows: [...boosts.map(rowOf('boost', 'boosts')), ...overrides.map(rowOf('override', 'overrides'))],
+      none: 'Every limit allows what the tier allows.',
+    }),
+  )
+}
+
+function hoursSection({ hours, hours_since: since, hours_nodes: nodes }) {
+  if (hours === null) return null
+  return section(
+    'Last 24 hours',
+    {},
+    nodesNote(nodes, 'have counted more'),
+    since === null
+      ? null
+      : element('p', { class: 'note' }, 'What was used before ', timeOf(since), ' may be missing.'),
+    ...hoursChart(hours),
+  )
+}
+
+function keysSection({ keys, more_keys: more }, shell) {
+  if (keys === null) return section('API keys', {}, empty('Not known.'))
+  const rows = keys.map((key) => ({
+    key: key.id,
+    cells: [
+      [key.id, 'id'],
+      seen(key.name ?? '–'),
+      seen(key.tier ?? '–'),
+      key.replaced_by === null ? key.state : seen(`${key.state}, replaced by ${key.replaced_by}`),
+      key.last_used === null ? 'never' : timeOf(key.last_used),
+      key.expires === null ? 'never' : timeOf(key.expires),
+      changeButton(shell, 'Revoke…', {
+        role: 'support',
+        kind: 'danger',
+        title: `Revoke the key ${key.id}`,
+        text: `Every gateway refuses it within a second. It cannot be brought back.${key.name === null ? '' : ` Its name is “${key.name}”.`}`,
+        confirm: 'Revoke the key',
+        action: (_values, reason) => ask(`/keys/${segment(key.id)}`, { method: 'DELETE', reason }),
+        done: () => 'The key is revoked.',
+      }),
+    ],
+  }))
+  return section(
+    'API keys',
+    {},
+    table({
+      caption: 'API keys',
+      heads: ['id', 'name', 'tier', 'state', 'last used', 'expires', '>'],
+      rows,
+      none: 'The store has no key of it. Keys of the configuration are not listed.',
+    }),
+    more ? note('It has more keys: tidegate key list --consumer lists all.') : null,
+  )
+}
+
+function bansSection({ consumer, by_address: byAddress, bans }, shell) {
+  if (!byAddress || bans === null) return null
+  const ban = changeButton(shell, 'Ban the address…', {
+    role: 'support',
+    kind: 'danger',
+    title: `Ban ${consumer}`,
+    text: 'Every gateway refuses its connections within a second.',
+    fields: [
+      {
+        name: 'for',
+        label: 'For',
+        value: '1h',
+        required: false,
+        hint: 'Such as 30m, 2h or 7d, at most 31d. Empty: until it is lifted.',
+      },
+    ],
+    confirm: 'Ban the address',
+    action: (values, reason) =>
+      ask(`/bans/${segment(consumer)}`, {
+        method: 'PUT',
+        body: { ...(values.for === '' ? {} : { for: values.for }), reason: reason.slice(0, 200) },
+        reason,
+      }),
+    done: ({ let_in: lets }) =>
+      lets === undefined ? 'The address is banned.' : `The ban has no effect: ${lets} lets the address in.`,
+  })
+  const rows = bans.map(({ block, source, until, reason }) => ({
+    key: block,
+    cells: [
+      [block, 'id'],
+      source,
+      until === null ? 'until lifted' : timeOf(until),
+      [seen(reason ?? '–'), 'why'],
+      changeButton(shell, 'Lift…', {
+        role: 'support',
+        title: `Lift the ban of ${block}`,
+        confirm: 'Lift the ban',
+        action: (_values, why) => ask(`/bans/${segment(block)}`, { method: 'DELETE', reason: why }),
+        done: () => 'The ban is lifted.',
+      }),
+    ],
+  }))
+  const heads = ['addresses', 'by', 'ends', 'reason', '>']
+  return section(
+    'Bans',
+    { actions: [ban] },
+    table({ caption: 'Bans', heads, rows, none: 'No ban holds for this address.' }),
+  )
+}
