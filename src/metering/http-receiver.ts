@@ -45,7 +45,8 @@ export function openHttpReceiver({ url, headers, timeout }: HttpSettings): Recei
         method: 'POST',
         path: `${pathname}${search}`,
         headers: {
-          'content-type': 'application/cloudevents-batch+json; charset=utf-8',
+          // Without a charset: OpenMeter compares it as a whole.
+          'content-type': 'application/cloudevents-batch+json',
           'user-agent': 'tidegate',
           ...headers,
         },

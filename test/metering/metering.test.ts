@@ -7,7 +7,12 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Metering } from '../../src/metering/metering.js'
 import { eventually } from '../support/eventually.js'
-import { openMeter as open, METERED_SINCE as START, startReceiver } from '../support/gateway/metered.js'
+import {
+  openMeter as open,
+  refusalOf,
+  METERED_SINCE as START,
+  startReceiver,
+} from '../support/gateway/metered.js'
 import { scratchFolder } from '../support/scratch.js'
 
 const MINUTE = 60_000
@@ -28,7 +33,7 @@ t.test('each group of an interval is one CloudEvent, sent once the interval is o
   await metering.tick()
   await sent(metering)
   t.strictSame(receiver.requests, [
-    { type: 'application/cloudevents-batch+json; charset=utf-8', token: 'Bearer secret', events: 1 },
+    { type: 'application/cloudevents-batch+json', token: 'Bearer secret', events: 1 },
   ])
   const [event] = receiver.events.values()
   t.match(event, {
@@ -54,6 +59,39 @@ t.test('each group of an interval is one CloudEvent, sent once the interval is o
     requests_2xx: 1,
   })
   t.match(metering.state(), { groups: 0, sent: 1, sent_to: '2025-10-09T08:55:00.000Z' })
+})
+
+t.test('receivers take the event of any consumer', async (t) => {
+  const receiver = await startReceiver(t)
+  const { metering, clock, request } = await open(t, scratchFolder(t, 'meter-'), {
+    http: { url: receiver.url, timeout: 1000 },
+  })
+  const ids = [
+    'a',
+    ' ',
+    'a\u0000b\u009f',
+    '\ud800',
+    '\uffff\u{1fffe}',
+    '<img src=x>',
+    'ü'.repeat(1024),
+    '"end":true',
+  ]
+  for (const id of ids) request(id, { tenant: id })
+  request('203.0.113.7', { identifiedBy: 'ip' })
+  clock.now += MINUTE
+  await metering.tick()
+  await sent(metering)
+  t.equal(receiver.events.size, ids.length + 1)
+  const [event] = [...receiver.events.values()]
+  for (const wrong of [
+    { subject: '' },
+    { time: 'yesterday' },
+    { source: 'a b' },
+    { data: 1 },
+    { id: undefined },
+    { a_b: 1 },
+  ])
+    t.ok(refusalOf('application/cloudevents-batch+json', [{ ...event, ...wrong }]), JSON.stringify(wrong))
 })
 
 t.test('a receiver that is away loses nothing, and one that answers late gets the same ids', async (t) => {

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { Ajv } from 'ajv'
 import type { Test } from 'tap'
 import { Pool } from 'undici'
 import type { UsageEvent } from '../../../src/metering/events.js'
@@ -8,8 +10,36 @@ import { openMetering } from '../../../src/metering/metering.js'
 import type { GatewayProcess } from './process.js'
 import { exampleRecord, exampleSnapshot } from './snapshot.js'
 
+const ajv = new Ajv({
+  allErrors: true,
+  allowUnionTypes: true,
+  formats: {
+    'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/,
+    uri: (text) => URL.canParse(text),
+    'uri-reference': (text) => URL.canParse(text, 'http://base/') && !/[\s<>"{}|\\^`]/.test(text),
+  },
+})
+/** What receivers ask of an event. */
+const schemas = ['cloudevents-1.0', 'openmeter-event'].map((name) => {
+  const file = new URL(`../../fixtures/metering/${name}.json`, import.meta.url)
+  return { name, isValid: ajv.compile(JSON.parse(readFileSync(file, 'utf8'))) }
+})
+
+/** Returns why receivers would refuse a request; undefined if they take it. */
+export function refusalOf(type: string | undefined, batch: unknown): string | undefined {
+  // OpenMeter's first API compares it as a whole.
+  if (type !== 'application/cloudevents-batch+json') return `content-type: ${type}`
+  if (!Array.isArray(batch) || batch.length === 0) return 'no batch'
+  for (const event of batch) {
+    for (const { name, isValid } of schemas)
+      if (!isValid(event)) return `${name}: ${ajv.errorsText(isValid.errors)} in ${JSON.stringify(event)}`
+  }
+  return undefined
+}
+
 /**
- * Starts a receiver of usage events that removes duplicates by source and id, as OpenMeter does, and that can be switched off.
+ * Starts a receiver of usage events that removes duplicates by source and id, as OpenMeter does, and that can be switched off. An
+ * event that the receivers of `docs/metering.md` would refuse fails the test.
  *
  * @param answer chooses the status for a batch
  */
@@ -27,6 +57,8 @@ export async function startReceiver(t: Test, answer: (events: readonly UsageEven
     const batch = JSON.parse(text) as UsageEvent[]
     const { 'content-type': type, authorization: token } = req.headers
     requests.push({ type, token, events: batch.length })
+    const refusal = refusalOf(type, batch)
+    if (refusal !== undefined) t.fail(`the receiver refuses ${refusal}`)
     const status = state.up ? answer(batch) : 503
     // Half of the time it was switched off only after it had taken them.
     if (status < 300 || (!state.up && Math.random() < 0.5)) {
