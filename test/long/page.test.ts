@@ -1,14 +1,21 @@
 import t from 'tap'
 import { noBrowser, startBrowser } from '../support/browser.js'
 import { startPageSite } from '../support/page-site.js'
+import { testKeyboard } from './page/keyboard.js'
 import { testOtherSites } from './page/other-sites.js'
+import { testPolicy } from './page/policy.js'
 import { testSignIn } from './page/sign-in.js'
+import { testStates } from './page/states.js'
 import { testViews } from './page/views.js'
 
 if (noBrowser !== false) t.plan(0, noBrowser)
 else {
   const browser = await startBrowser(t)
+  const site = await startPageSite(t)
   await t.test('sign-in', (t) => testSignIn(t, browser))
   await t.test('other sites', (t) => testOtherSites(t, browser))
-  await t.test('views', async (t) => testViews(t, browser, await startPageSite(t)))
+  await t.test('policy', (t) => testPolicy(t, browser, site))
+  await t.test('keyboard', (t) => testKeyboard(t, browser, site))
+  await t.test('views', (t) => testViews(t, browser, site))
+  await t.test('states', (t) => testStates(t, browser, site))
 }
