@@ -118,7 +118,12 @@ function reloadTable(reloads) {
     }
   })
   const none = 'No reload has changed anything since this gateway started.'
-  return table({ caption: 'Changes', heads: ['when', 'result', 'by', 'in force', 'what'], rows, none })
+  return table({
+    caption: 'The latest reloads',
+    heads: ['when', 'result', 'by', 'in force', 'what'],
+    rows,
+    none,
+  })
 }
 
 function linesOf({ result, changed, messages }) {
@@ -150,7 +155,7 @@ function workerTable(workers, hash) {
     ],
   }))
   const heads = ['>worker', 'state', '>pid', '>generation', 'started', 'configuration']
-  return table({ caption: 'Workers', heads, rows, none: 'No worker runs.' })
+  return table({ caption: 'Workers of this gateway', heads, rows, none: 'No worker runs.' })
 }
 
 function extensionTable(extensions) {
@@ -159,5 +164,5 @@ function extensionTable(extensions) {
     cells: [name, [number(errors), errors > 0 ? 'bad' : '']],
   }))
   const heads = ['extension', '>failures of its hooks since the start']
-  return table({ caption: 'Extensions', heads, rows, none: '' })
+  return table({ caption: 'Failures of extensions', heads, rows, none: '' })
 }

@@ -169,15 +169,22 @@ export function facts(pairs) {
   return element('dl', { class: 'facts' }, ...parts)
 }
 
+// Made once: to make one takes longer than to build a row of a table.
+const [clock, short, whole] = [
+  { timeStyle: 'medium' },
+  { dateStyle: 'medium', timeStyle: 'short' },
+  { dateStyle: 'short', timeStyle: 'medium' },
+].map((style) => new Intl.DateTimeFormat(undefined, style))
+
+/** Formats a moment with its date. */
+export const moment = (iso) => whole.format(new Date(iso))
+
 /** Shows a moment: the time of today, else with its date. The hint has both. */
 export function timeOf(iso) {
   if (iso === null || iso === undefined) return element('span', {}, '–')
   const at = new Date(iso)
   const isToday = at.toDateString() === new Date().toDateString()
-  const text = isToday
-    ? at.toLocaleTimeString()
-    : at.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })
-  return element('time', { datetime: iso, title: at.toLocaleString() }, text)
+  return element('time', { datetime: iso, title: moment(iso) }, (isToday ? clock : short).format(at))
 }
 
 const link = (place, id) =>

@@ -6,6 +6,7 @@ import {
   element,
   filterField,
   hashMark,
+  moment,
   note,
   problem,
   section,
@@ -119,7 +120,7 @@ function configTable(gateways) {
   )
   const inGroups = gateways.some(({ group }) => group !== null)
   return table({
-    caption: 'Configurations and versions',
+    caption: 'Gateways by configuration and version',
     heads: [...(inGroups ? ['group'] : []), 'configuration', 'version', 'last taken', '>gateways'],
     rows: rows.map(({ key, group, versions, hash, count, since }) => ({
       key,
@@ -164,7 +165,7 @@ function gatewayTable(gateways, node) {
     'since',
   ]
   return table({
-    caption: 'Gateways',
+    caption: 'Gateways with their state',
     heads: [...heads, 'version', '>workers', '>lag', '>requests/s'],
     rows,
     none: 'No gateway matches.',
@@ -174,7 +175,7 @@ function gatewayTable(gateways, node) {
 function nameOf({ name, started }, node) {
   return element(
     'span',
-    { title: `${seen(name)}, started ${new Date(started).toLocaleString()}` },
+    { title: `${seen(name)}, started ${moment(started)}` },
     element('bdi', {}, seen(name)),
     name === node ? ' (this one)' : null,
   )
