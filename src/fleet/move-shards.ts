@@ -16,6 +16,8 @@ export interface MoveOptions {
   readonly shapes: readonly ShardedShape[]
   /** How long the gateways may take to read from the other shards, in ms. */
   readonly patienceMs?: number
+  /** Time within which a gateway that has just started says from how many shards it reads, in ms. */
+  readonly settledAfterMs?: number | undefined
 }
 
 export interface Moved {
@@ -35,7 +37,6 @@ const PAGE = 4000
 const AT_ONCE = 200
 const TIMEOUT = 5000
 const PATIENCE = 120_000
-/** Time within which a gateway that has just started says from how many shards it reads, in ms. */
 const SETTLED_AFTER = 2500
 const LOOK_EVERY = 200
 
@@ -53,7 +54,7 @@ export async function storedLayout(store: Client): Promise<Layout> {
  * @throws MapRefusal with a message for an operator if it cannot be done
  */
 export async function moveShards(target: ShardCount, options: MoveOptions): Promise<Moved> {
-  const { store, heartbeat, shapes, patienceMs = PATIENCE } = options
+  const { store, heartbeat, shapes, patienceMs = PATIENCE, settledAfterMs = SETTLED_AFTER } = options
   const self = randomUUID()
   const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
   const copied: Record<string, number> = {}
@@ -230,7 +231,7 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
   async function allRead(): Promise<void> {
     const deadline = performance.now() + patienceMs
     let since = performance.now()
-    while (performance.now() - since < SETTLED_AFTER) {
+    while (performance.now() - since < settledAfterMs) {
       await delay(LOOK_EVERY)
       const members = await heartbeat.members()
       const others = members.filter(

@@ -38,8 +38,12 @@ function openGateway(t: Test, { url }: TestRedis) {
   return Object.assign(map, { store })
 }
 
-/** Opens what an operator's command has. */
-async function openOperator(t: Test, { url }: TestRedis) {
+/**
+ * Opens what an operator's command has.
+ *
+ * @param settledAfterMs short in tests without a gateway that starts during the move
+ */
+async function openOperator(t: Test, { url }: TestRedis, settledAfterMs?: number) {
   const store = connectStore({ redis: url }, quiet)
   const heartbeat = createHeartbeat(store, { decides: false })
   t.teardown(async () => {
@@ -48,7 +52,7 @@ async function openOperator(t: Test, { url }: TestRedis) {
   })
   await eventually('it is connected', () => store.status === 'ready')
   const move = (target: ShardCount, through: Client = store) =>
-    moveShards(target, { store: through, heartbeat, shapes })
+    moveShards(target, { store: through, heartbeat, shapes, settledAfterMs })
   return { store, move }
 }
 
@@ -74,7 +78,7 @@ async function recordsIn({ client }: TestRedis, shape: { name: string; what: str
 
 t.test('a split and a join keep every record with its end and its last use', async (t) => {
   const redis = await startRedis(t)
-  const { store, move } = await openOperator(t, redis)
+  const { store, move } = await openOperator(t, redis, 1)
   const record = fc.record({
     key: fc.string({ unit: 'binary', minLength: 1 }),
     text: fc.string({ minLength: 1 }),
@@ -234,7 +238,7 @@ t.test('an interrupted move is finished, or undone, by another one', async (t) =
 t.test('a layout that the store has forgotten costs no records', async (t) => {
   const redis = await startRedis(t)
   const { client } = redis
-  const { move } = await openOperator(t, redis)
+  const { move } = await openOperator(t, redis, 1)
   await client.hset(ASSIGNMENTS.name, { ann: 'gold', bob: 'free' })
   await client.set(`${ASSIGNMENTS.name}:version`, '2')
   const before = await recordsIn(redis, ASSIGNMENTS)
@@ -293,7 +297,7 @@ t.test('in a Cluster the records of one slot spread over all servers', { skip },
 t.test('it is refused while it cannot be done', async (t) => {
   const redis = await startRedis(t)
   const { client } = redis
-  const { move } = await openOperator(t, redis)
+  const { move } = await openOperator(t, redis, 1)
   await client.zadd(HEARTBEAT_KEYS.gateways, Date.now() + 60_000, 'old')
   await t.rejects(
     move(64),

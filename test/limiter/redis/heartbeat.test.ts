@@ -53,7 +53,7 @@ async function further(beat: Opened, count: number): Promise<void> {
 const keysOf = async ({ client }: TestRedis) => (await client.keys('*')).sort()
 
 // Each test has a server of its own, and mostly waits.
-t.jobs = 4
+t.jobs = 8
 
 t.test('an announced name reaches every process, and is repeated for the write that follows', async (t) => {
   const redis = await startRedis(t)
