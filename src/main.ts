@@ -29,13 +29,12 @@ import { createKeptDecisions } from './telemetry/decisions/decision-store.js'
 import { createLastSeen } from './telemetry/decisions/last-seen.js'
 import { createExtensionMeters } from './telemetry/export/extension-meters.js'
 import { readOtelEnvironment } from './telemetry/export/otel-environment.js'
-import { createHistory, TRAFFIC } from './telemetry/history/history.js'
+import { createHistory } from './telemetry/history/history.js'
 import type { AccessLog } from './telemetry/logs/access-log.js'
 import { createLog, type EventLog } from './telemetry/logs/log.js'
 import { logReload, logWarnings } from './telemetry/logs/log-reload.js'
 import { openAccessLog } from './telemetry/logs/open-access-log.js'
 import type { Reading } from './telemetry/metrics/process-counts.js'
-import { requestsIn } from './telemetry/metrics/traffic-counts.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { telemetryOptions } from './telemetry/settings.js'
 import { createTop } from './telemetry/top/top.js'
@@ -277,7 +276,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     degraded: () => store.limiter.state() === 'degraded',
     faults: parts.faults,
     maps: store.maps,
-    requests: () => requestsIn(metrics.counts()),
+    requests: metrics.requests,
     ready: store.ready,
     heartbeat: store.heartbeat,
   })
@@ -288,7 +287,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const history =
     member === undefined
       ? createHistory({
-          read: async () => (await ask(TRAFFIC, null)) ?? [],
+          read: metrics.traffic,
           reloads: () => config.status().reloads,
           version: readVersion(),
         })

@@ -7,7 +7,6 @@ import { createShares } from '../shares.js'
 import { DECISION } from '../telemetry/decisions/all-gateways-decisions.js'
 import { DENIALS } from '../telemetry/decisions/all-gateways-denials.js'
 import { SEEN } from '../telemetry/decisions/all-gateways-seen.js'
-import { TRAFFIC } from '../telemetry/history/history.js'
 import { TOP } from '../telemetry/top/all-gateways-top.js'
 import {
   type Problem,
@@ -46,6 +45,7 @@ import { topRoutes } from './routes/top.js'
 import { upstreamRoutes } from './routes/upstreams.js'
 import { usageRoutes } from './routes/usage.js'
 import { whoamiRoutes } from './routes/whoami.js'
+import { TRAFFIC } from './traffic-question.js'
 import { SET_UPSTREAM, UPSTREAMS } from './upstream-questions.js'
 
 /** Questions that the routes ask the processes that serve requests. */

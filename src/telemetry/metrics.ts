@@ -5,11 +5,10 @@ import type { OtlpOptions } from './export/push.js'
 import type { TextFormat } from './export/text-format.js'
 import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/metric-definitions.js'
 import type { MetricSources } from './metrics/metric-sources.js'
-import { type LimitCounts, limitCountsOf, type Traffic, trafficOf } from './metrics/overview.js'
+import { type LimitCounts, limitCountsOf, requestsIn, type Traffic, trafficOf } from './metrics/overview.js'
 import { type Reading, readFamilies, readProcess } from './metrics/process-counts.js'
 import { processMetrics } from './metrics/process-metrics.js'
 import { createRecorder, type Recorder } from './metrics/recorder.js'
-import { readTraffic, type TrafficCounts } from './metrics/traffic-counts.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
@@ -35,9 +34,9 @@ export interface Metrics extends Recorder {
   scrape(format?: TextFormat): Promise<string>
   /** Returns the metrics as data, for the process that merges those of several. */
   read(): Promise<Reading>
-  /** Returns what this process has counted of the traffic. Cheap enough for every few seconds. */
-  counts(): TrafficCounts
-  /** Returns the requests and their outcomes. */
+  /** Returns the number of requests that have ended. */
+  requests(): number
+  /** Returns the requests and their outcomes. Cheap enough for every few seconds. */
   traffic(): Traffic
   /** Returns the decisions of each limit. */
   limitCounts(): readonly LimitCounts[]
@@ -79,9 +78,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.tlsReloads.add(families.tlsReloads.cell(result), 1)
     },
     scrape: exposition.scrape,
-    counts: () => readTraffic(families),
+    requests: () => requestsIn(trafficOf(families)),
     traffic() {
-      refresh()
+      const { connections, storeState } = families
+      readMetrics({ connections, storeState }, options)
       return trafficOf(families)
     },
     limitCounts: () => limitCountsOf(families),

@@ -9,7 +9,7 @@ import {
   reloadCells,
   showConfig,
 } from '../telemetry/metrics/metric-definitions.js'
-import { type LimitCounts, limitCountsOf, type Traffic, trafficOf } from '../telemetry/metrics/overview.js'
+import { type LimitCounts, limitCountsOf } from '../telemetry/metrics/overview.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 import { readFamilies, readProcess } from '../telemetry/metrics/process-counts.js'
 import { processMetrics } from '../telemetry/metrics/process-metrics.js'
@@ -78,11 +78,6 @@ export function createFigures(options: FiguresOptions) {
       if (last !== undefined) totals.retire(last)
     },
     scrape: exposition.scrape,
-    /** Returns the requests of all workers and their outcomes. */
-    async traffic(): Promise<Traffic> {
-      await refresh()
-      return trafficOf(families)
-    },
     /** Returns the decisions of each limit in all workers. */
     async limitCounts(): Promise<readonly LimitCounts[]> {
       await refresh()

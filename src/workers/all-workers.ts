@@ -1,3 +1,4 @@
+import { type ProcessTraffic, TRAFFIC } from '../admin/traffic-question.js'
 import { SET_UPSTREAM, type UpstreamChange } from '../admin/upstream-questions.js'
 import type { Ask } from '../fleet/question.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
@@ -88,6 +89,12 @@ export function createAllWorkers(
         }),
       )
       return members().flatMap((member) => readingOf(member) ?? [])
+    },
+    /** Returns the traffic of the workers that answer. */
+    async traffic(): Promise<readonly ProcessTraffic[]> {
+      const answers = (await ask(TRAFFIC, null)) ?? []
+      // A worker that has ended meanwhile is already counted.
+      return answers.filter(({ process }) => members().some(({ child }) => child.pid === process))
     },
     /** Records the last counts of a worker that has drained. */
     farewell: (pid: number, reading: Reading) => void reported.set(pid, reading),

@@ -12,16 +12,17 @@ import { callerByAddress } from '../net/address-key.js'
 import { addressOf, listen, listening } from '../net/listen.js'
 import { joinFleet, openAdmin } from '../open-admin.js'
 import { createShares } from '../shares.js'
-import { createHistory, TRAFFIC } from '../telemetry/history/history.js'
+import { createHistory } from '../telemetry/history/history.js'
 import { createLog } from '../telemetry/logs/log.js'
 import { logReload, logWarnings } from '../telemetry/logs/log-reload.js'
-import { trafficIn } from '../telemetry/metrics/traffic-counts.js'
+import { trafficIn } from '../telemetry/metrics/overview.js'
 import { telemetryOptions } from '../telemetry/settings.js'
 import { createTop } from '../telemetry/top/top.js'
 import { openTierSources } from '../tier-sources/tier-sources.js'
 import { readVersion } from '../version.js'
 import { createAllWorkers } from './all-workers.js'
 import { createFigures } from './all-workers-metrics.js'
+import { createAllTraffic } from './all-workers-traffic.js'
 import { forkWorker, type Worker } from './fork.js'
 import { createCountForAll } from './shared-counting.js'
 import { createLeadingMaps } from './shared-maps.js'
@@ -66,8 +67,9 @@ export async function startPrimary(options: PrimaryOptions) {
   /** Only for the admin port, which no worker serves. */
   const top = createTop()
   const all = createAllWorkers(() => supervisor.members(), top, log)
+  const { traffic, ended } = createAllTraffic(all.traffic)
   const history = createHistory({
-    read: async () => (await all.ask(TRAFFIC, null)) ?? [],
+    read: traffic,
     reloads: () => config.status().reloads,
     version: readVersion(),
   })
@@ -133,7 +135,7 @@ export async function startPrimary(options: PrimaryOptions) {
     onEnded(member, reason) {
       const last = all.lastOf(member)
       figures.ended(reason, last)
-      history.ended(member.child.pid, last && trafficIn(last.reading))
+      ended(member.child.pid, last && trafficIn(last.reading))
     },
   })
 
@@ -196,7 +198,7 @@ export async function startPrimary(options: PrimaryOptions) {
     tierSources,
     tokens,
     forwardAuth,
-    metrics: figures,
+    metrics: { ...figures, traffic },
     history,
     phase() {
       const reasons = phase !== 'serving' ? ['shutting down'] : []

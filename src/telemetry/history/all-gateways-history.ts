@@ -1,7 +1,8 @@
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import { shownText } from '../../fleet/gateway-status.js'
-import { COUNTED, DURATIONS_MS } from '../metrics/traffic-counts.js'
+import { DURATIONS_MS } from '../metrics/overview.js'
 import {
+  COUNTED,
   EVENT_KINDS,
   EVERY_MS,
   type EventKind,
@@ -41,7 +42,7 @@ export interface MergedSample {
   readonly at: number
   /** Gateways that have this sample. */
   readonly gateways: number
-  /** Sums of TrafficCounts. */
+  /** Sums of what the samples have after their start. */
   readonly counts: ArrayLike<number>
 }
 

@@ -1,7 +1,6 @@
 import type { Reload } from '../../config/load/recent-reloads.js'
 import { shownText } from '../../fleet/gateway-status.js'
-import type { Question } from '../../fleet/question.js'
-import { COUNTED, DURATIONS_MS, type TrafficCounts } from '../metrics/traffic-counts.js'
+import { DURATIONS_MS, type ServiceTraffic, type Traffic } from '../metrics/overview.js'
 
 /**
  * The last hour of a gateway, in samples of ten seconds that begin at whole ten seconds of the clock, so that those of
@@ -13,7 +12,10 @@ export const EVERY_MS = 10_000
 /** Samples in an hour. */
 export const SAMPLES = 360
 export const MOST_EVENTS = 50
-/** Values of a sample: its start in unix ms, then what was counted in it, as TrafficCounts. */
+const CLASSES = ['ok', 'client_error', 'limited', 'server_error'] as const
+/** Counts of a sample, before those of its durations by bucket: responses by class, and more of `GET /history`. */
+export const COUNTED = [...CLASSES, 'shed', 'without_store'] as const
+/** Values of a sample: its start in unix ms, COUNTED, and the durations. */
 export const SAMPLE_LENGTH = 1 + COUNTED.length + DURATIONS_MS.length + 1
 /** A timer may fire that much too early, in ms. */
 const EARLY = 50
@@ -45,33 +47,9 @@ export interface HistoryReading {
   readonly events: readonly HistoryEvent[]
 }
 
-/** State of one process that serves requests. */
-export interface ProcessTraffic {
-  /** Process id. */
-  readonly process: number
-  readonly counts: TrafficCounts
-  readonly degraded: boolean
-}
-
-/** Parts of a process that count its traffic. */
-export interface TrafficParts {
-  readonly metrics: { counts(): TrafficCounts }
-  readonly limiter: { state(): 'up' | 'degraded' }
-}
-
-/** Asks the processes of this gateway what they have counted. A busy one has half of a sample's time to answer. */
-export const TRAFFIC: Question<TrafficParts, null, readonly ProcessTraffic[]> = {
-  name: 'traffic',
-  answer: ({ metrics, limiter }) => [
-    { process: process.pid, counts: metrics.counts(), degraded: limiter.state() === 'degraded' },
-  ],
-  merge: (answers) => answers.flat(),
-  timeoutMs: EVERY_MS / 2,
-}
-
 export interface HistoryOptions {
-  /** Asks the processes that serve requests. */
-  readonly read: () => Promise<readonly ProcessTraffic[]>
+  /** Returns the traffic of this gateway since its start. */
+  readonly read: () => Traffic | Promise<Traffic>
   /** Returns the latest reloads of the configuration, the newest first. */
   readonly reloads: () => readonly Reload[]
   readonly version: string
@@ -82,8 +60,6 @@ export interface HistoryOptions {
 export interface History {
   /** Takes the sample that has just ended. */
   sample(): Promise<void>
-  /** Adds what a process had counted when it ended, as far as that is known. */
-  ended(process: number, counts: TrafficCounts | undefined): void
   note(kind: EventKind, text: string): void
   /** Returns the samples that began at `since`, in unix ms, or later, and the events since then. */
   read(since: number): HistoryReading
@@ -93,11 +69,7 @@ export interface History {
 /** Creates the history of this gateway. It takes a sample every ten seconds by itself. */
 export function createHistory({ read, reloads, version, now = Date.now }: HistoryOptions): History {
   const ring = new Float64Array(SAMPLES * SAMPLE_LENGTH)
-  /** What was counted since the last sample. */
-  const fresh = new Array<number>(SAMPLE_LENGTH - 1).fill(0)
-  const known = new Map<number, TrafficCounts>()
-  /** Processes that have ended since the last sample: an answer may come after its process has ended. */
-  const gone = new Set<number>()
+  let counted: readonly number[] = new Array(SAMPLE_LENGTH - 1).fill(0)
   let events: readonly HistoryEvent[] = []
   let degraded = false
   let timer: NodeJS.Timeout
@@ -106,42 +78,26 @@ export function createHistory({ read, reloads, version, now = Date.now }: Histor
     events = [...events, { at: now(), kind, text: shownText(text) }].slice(-MOST_EVENTS)
   }
 
-  /** Adds what a process has counted since its last counts, or since its start. */
-  function add(process: number, counts: TrafficCounts): void {
-    const before = known.get(process)
-    for (let i = 0; i < fresh.length; i++) {
-      // The last counts of a process that was killed may be older.
-      fresh[i]! += Math.max(0, counts[i]! - (before?.[i] ?? 0))
-    }
-  }
-
   async function sample(): Promise<void> {
     const at = Math.floor((now() + EARLY) / EVERY_MS) * EVERY_MS - EVERY_MS
-    // A process that is too busy to answer is counted in the next sample.
-    const processes = (await read()).filter(({ process }) => !gone.has(process))
-    for (const { process, counts } of processes) {
-      add(process, counts)
-      known.set(process, counts)
+    const traffic = await read()
+    if (traffic.degraded !== degraded) {
+      degraded = traffic.degraded
+      if (degraded) note('degraded', 'Deciding without the store')
+      else note('recovered', 'The store decides again')
     }
-    gone.clear()
-    const isDegraded = processes.some((one) => one.degraded)
-    if (isDegraded !== degraded)
-      note(
-        isDegraded ? 'degraded' : 'recovered',
-        isDegraded ? 'Deciding without the store' : 'The store decides again',
-      )
-    degraded = isDegraded
     const row = ((at / EVERY_MS) % SAMPLES) * SAMPLE_LENGTH
     // A clock that was set back comes to the same ten seconds twice.
     if (ring[row] !== at) ring.fill(0, row, row + SAMPLE_LENGTH)
     ring[row] = at
-    for (let i = 0; i < fresh.length; i++) ring[row + 1 + i]! += fresh[i]!
-    fresh.fill(0)
+    const counts = countsOf(traffic)
+    for (const [i, count] of counts.entries()) ring[row + 1 + i]! += Math.max(0, count - counted[i]!)
+    counted = counts
   }
 
   function next(): void {
     const wait = EVERY_MS - ((now() + EARLY) % EVERY_MS) + EARLY
-    timer = setTimeout(() => void sample().finally(next), wait).unref()
+    timer = setTimeout(() => void sample().then(next, next), wait).unref()
   }
   next()
   note('started', `Started, version ${version}`)
@@ -149,11 +105,6 @@ export function createHistory({ read, reloads, version, now = Date.now }: Histor
   return {
     sample,
     note,
-    ended(process, counts) {
-      if (counts !== undefined) add(process, counts)
-      known.delete(process)
-      gone.add(process)
-    },
     read(since) {
       const rows: number[][] = []
       // Later samples are left from before the clock was set back.
@@ -175,6 +126,18 @@ export function createHistory({ read, reloads, version, now = Date.now }: Histor
     },
     close: () => clearTimeout(timer),
   }
+}
+
+function countsOf({ services, shed, duration }: Traffic): number[] {
+  const sum = (of: (one: ServiceTraffic) => number | undefined) =>
+    services.reduce((total, one) => total + (of(one) ?? 0), 0)
+  const withoutStore = (['local', 'open', 'closed'] as const).map((by) => sum((one) => one.decided_by[by]))
+  return [
+    ...CLASSES.map((name) => sum(({ responses }) => responses[name])),
+    shed,
+    withoutStore.reduce((total, count) => total + count),
+    ...duration.counts,
+  ]
 }
 
 function eventOf({ at, result, changed, messages }: Reload): HistoryEvent {

@@ -25,7 +25,7 @@ export function createFamilies(exponential = false): Families {
 }
 
 /** Updates all metrics that are read from these sources. */
-export function readMetrics(families: Families, sources: Partial<MetricSources>): void {
+export function readMetrics(families: Partial<Families>, sources: Partial<MetricSources>): void {
   const readingOf = readOnce(sources)
   for (const { definition, set, clear } of Object.values(families)) {
     const { read, kind, anew = kind === 'gauge' } = definition

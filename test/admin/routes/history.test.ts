@@ -1,6 +1,6 @@
 import t from 'tap'
 import { quantile } from '../../../src/admin/routes/history.js'
-import { DURATIONS_MS } from '../../../src/telemetry/metrics/traffic-counts.js'
+import { DURATIONS_MS } from '../../../src/telemetry/metrics/overview.js'
 import { eventually } from '../../support/eventually.js'
 import { startAdmin } from '../../support/gateway/admin.js'
 import { startWhole } from '../../support/gateway/whole-gateway.js'

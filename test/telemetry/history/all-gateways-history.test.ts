@@ -2,12 +2,13 @@ import t from 'tap'
 import { ANSWER_BYTES, LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
 import { answerHistory, createHistoryOfAll } from '../../../src/telemetry/history/all-gateways-history.js'
 import {
+  COUNTED,
   EVERY_MS,
   type HistoryReading,
   MOST_EVENTS,
   SAMPLES,
 } from '../../../src/telemetry/history/history.js'
-import { COUNTED, DURATIONS_MS } from '../../../src/telemetry/metrics/traffic-counts.js'
+import { DURATIONS_MS } from '../../../src/telemetry/metrics/overview.js'
 
 const NOW = 1_760_000_055_000
 /** Start of the last whole ten seconds. */

@@ -1,6 +1,13 @@
 import t from 'tap'
 import { createFamilies } from '../../../src/telemetry/metrics/metric-definitions.js'
-import { limitCountsOf, trafficOf } from '../../../src/telemetry/metrics/overview.js'
+import {
+  limitCountsOf,
+  mergeTraffic,
+  requestsIn,
+  trafficIn,
+  trafficOf,
+} from '../../../src/telemetry/metrics/overview.js'
+import { readFamilies } from '../../../src/telemetry/metrics/process-counts.js'
 import { createRecorder } from '../../../src/telemetry/metrics/recorder.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
@@ -26,7 +33,12 @@ t.test('traffic is summed up by service and tier, over all routes and methods', 
   record(exampleRecord(snapshot, { route: undefined, tier: -1, decision: undefined, status: 999 }))
   families.connections.set(7)
   families.storeState.set(1, 'degraded')
-  const { services, duration, connections, degraded, extensionErrors } = trafficOf(families)
+  for (const code of ['overloaded', 'share_exceeded', 'quota_exceeded'])
+    families.requestsRefused.add(families.requestsRefused.cell(code), 1)
+  const traffic = trafficOf(families)
+  const { services, duration, connections, degraded, extensionErrors, shed } = traffic
+  t.equal(shed, 2)
+  t.equal(requestsIn(traffic), 6)
   t.same(extensionErrors, { fraud: 2 })
   t.match(services, [
     { service: 'none', tier: 'none', responses: { ok: 0, server_error: 1 }, decisions: {} },
@@ -45,6 +57,19 @@ t.test('traffic is summed up by service and tier, over all routes and methods', 
   t.equal(counted, 5, 'a tunnel takes as long as it likes')
   t.equal(duration.counts[duration.bounds_ms.indexOf(5)], 1)
   t.equal(duration.counts.length, duration.bounds_ms.length + 1)
+
+  const reading = { families: readFamilies(Object.values(families)), process: [] }
+  t.same(trafficIn(reading), traffic, 'the same as another process reads it')
+  t.equal(requestsIn(trafficIn({ families: [], process: [] })), 0)
+  const twice = mergeTraffic([traffic, trafficIn(reading)])
+  t.equal(requestsIn(twice), 12)
+  t.match(twice, { shed: 4, connections: 14, degraded: true, extensionErrors: { fraud: 4 } })
+  t.match(twice.services[1], { responses: { ok: 4, limited: 2 }, decided_by: { store: 8 } })
+  t.same(
+    twice.duration.counts,
+    duration.counts.map((count) => 2 * count),
+  )
+  t.same(mergeTraffic([traffic]), traffic)
 })
 
 t.test('decisions are summed up by limit, those of candidates apart', async (t) => {
