@@ -1,21 +1,17 @@
-import { counter, from, gauge, SERVICE, setAll } from './define-metric.js'
+import { counter, from, fromEach, gauge, SERVICE, setAll } from './define-metric.js'
 
 /** Metrics of callers: their tokens, tiers, bans, and what they hold of what all share. */
 export const CALLER_METRICS = {
   shareHeld: gauge('tidegate.share.held', 'tidegate_share_held', {
     help: 'Amount of a shared resource that all callers hold now.',
     labels: ['share', SERVICE],
-    read: from('shares', (shares, set) => {
-      for (const { name, service, held } of shares) set(held, name, service)
-    }),
+    read: fromEach('shares', ({ name, service, held }, set) => set(held, name, service)),
   }),
   shareRefused: counter('tidegate.share.refused', 'tidegate_share_refused_total', {
     unit: '{attempt}',
     help: 'Attempts to take a shared resource that failed. caller: the caller holds its share already. all: everything is taken.',
     labels: ['share', SERVICE, 'reason'],
-    read: from('shares', (shares, set) => {
-      for (const { name, service, refused } of shares) setAll(set, refused, name, service)
-    }),
+    read: fromEach('shares', ({ name, service, refused }, set) => setAll(set, refused, name, service)),
   }),
   bans: gauge('tidegate.bans', 'tidegate_bans', {
     unit: '{block}',
@@ -28,35 +24,31 @@ export const CALLER_METRICS = {
     unit: '{token}',
     help: 'Tokens by issuer and result of their check. cached: the token was found valid before.',
     labels: ['issuer', 'result'],
-    read: from('tokens', (tokens, set) => {
-      for (const one of tokens) {
-        if (one.issuer === 'none') set(one.tokens.invalid, 'none', 'invalid')
-        else setAll(set, one.tokens, one.issuer)
-      }
+    read: fromEach('tokens', (one, set) => {
+      if (one.issuer === 'none') set(one.tokens.invalid, 'none', 'invalid')
+      else setAll(set, one.tokens, one.issuer)
     }),
   }),
   unknownTiers: counter('tidegate.jwt.unknown_tiers', 'tidegate_jwt_unknown_tiers_total', {
     unit: '{token}',
     help: 'Valid tokens whose tier the configuration does not have.',
     labels: ['issuer'],
-    read: from('tokens', (tokens, set) => {
-      for (const { issuer, unknownTiers } of tokens) if (issuer !== 'none') set(unknownTiers, issuer)
+    read: fromEach('tokens', ({ issuer, unknownTiers }, set) => {
+      if (issuer !== 'none') set(unknownTiers, issuer)
     }),
   }),
   forwardAuth: counter('tidegate.forward_auth.requests', 'tidegate_forward_auth_requests_total', {
     unit: '{request}',
     help: 'Requests that an auth service decides on, by result: cached, allowed, denied, failed (no decision), or busy (the service was not asked).',
     labels: ['auth_service', 'result'],
-    read: from('forwardAuth', (services, set) => {
-      for (const { service, results } of services) setAll(set, results, service)
-    }),
+    read: fromEach('forwardAuth', ({ service, results }, set) => setAll(set, results, service)),
   }),
   jwksFetches: counter('tidegate.jwks.fetches', 'tidegate_jwks_fetches_total', {
     unit: '{fetch}',
     help: "Attempts to fetch an issuer's keys, by result.",
     labels: ['issuer', 'result'],
-    read: from('tokens', (tokens, set) => {
-      for (const { issuer, jwks } of tokens) if (jwks) setAll(set, jwks.fetches, issuer)
+    read: fromEach('tokens', ({ issuer, jwks }, set) => {
+      if (jwks) setAll(set, jwks.fetches, issuer)
     }),
   }),
   jwksKeys: gauge('tidegate.jwks.keys', 'tidegate_jwks_keys', {
@@ -64,8 +56,8 @@ export const CALLER_METRICS = {
     help: 'Fetched keys of an issuer that are in use. 0: its tokens cannot be checked.',
     labels: ['issuer'],
     across: 'min',
-    read: from('tokens', (tokens, set) => {
-      for (const { issuer, jwks } of tokens) if (jwks) set(jwks.keys, issuer)
+    read: fromEach('tokens', ({ issuer, jwks }, set) => {
+      if (jwks) set(jwks.keys, issuer)
     }),
   }),
   jwksAge: gauge('tidegate.jwks.age', 'tidegate_jwks_age_seconds', {
@@ -73,33 +65,27 @@ export const CALLER_METRICS = {
     help: "Time since an issuer's keys were fetched.",
     labels: ['issuer'],
     across: 'max',
-    read: from('tokens', (tokens, set) => {
-      for (const { issuer, jwks } of tokens) if (jwks?.ageMs !== undefined) set(jwks.ageMs / 1000, issuer)
+    read: fromEach('tokens', ({ issuer, jwks }, set) => {
+      if (jwks?.ageMs !== undefined) set(jwks.ageMs / 1000, issuer)
     }),
   }),
   tierLookups: counter('tidegate.tier.lookups', 'tidegate_tier_lookups_total', {
     unit: '{request}',
     help: 'Requests whose tier was looked up in a source, by state of the cache: hit, stale, negative, miss or skipped.',
     labels: ['source', 'result'],
-    read: from('tierSources', (tierSources, set) => {
-      for (const { source, counts } of tierSources) setAll(set, counts.lookups, source)
-    }),
+    read: fromEach('tierSources', ({ source, counts }, set) => setAll(set, counts.lookups, source)),
   }),
   tierQuestions: counter('tidegate.tier.source_questions', 'tidegate_tier_source_questions_total', {
     unit: '{question}',
     help: 'Queries to a tier source, by result: found, none, timeout, error, or dropped before its turn.',
     labels: ['source', 'result'],
-    read: from('tierSources', (tierSources, set) => {
-      for (const { source, counts } of tierSources) setAll(set, counts.questions, source)
-    }),
+    read: fromEach('tierSources', ({ source, counts }, set) => setAll(set, counts.questions, source)),
   }),
   tierUnknown: counter('tidegate.tier.unknown', 'tidegate_tier_unknown_total', {
     unit: '{request}',
     help: 'Requests for which a tier source named a tier that the configuration does not have.',
     labels: ['source'],
-    read: from('tierSources', (tierSources, set) => {
-      for (const { source, counts } of tierSources) set(counts.unknownTiers, source)
-    }),
+    read: fromEach('tierSources', ({ source, counts }, set) => set(counts.unknownTiers, source)),
   }),
   tierProtocolErrors: counter(
     'tidegate.tier.source_protocol_errors',
@@ -108,25 +94,19 @@ export const CALLER_METRICS = {
       unit: '{connection}',
       help: 'Connections to a tier source that the gateway closed because the server broke the protocol.',
       labels: ['source'],
-      read: from('tierSources', (tierSources, set) => {
-        for (const { source, counts } of tierSources) set(counts.protocolErrors, source)
-      }),
+      read: fromEach('tierSources', ({ source, counts }, set) => set(counts.protocolErrors, source)),
     },
   ),
   tierSourceUp: gauge('tidegate.tier.source_up', 'tidegate_tier_source_up', {
     help: '1 while a tier source answers, 0 while it is down and the last known tiers hold.',
     labels: ['source'],
     across: 'min',
-    read: from('tierSources', (tierSources, set) => {
-      for (const { source, up } of tierSources) set(Number(up), source)
-    }),
+    read: fromEach('tierSources', ({ source, up }, set) => set(Number(up), source)),
   }),
   tierSourceRemembered: gauge('tidegate.tier.source_remembered', 'tidegate_tier_source_remembered', {
     unit: '{consumer}',
     help: 'Consumers whose tier is cached from a source.',
     labels: ['source'],
-    read: from('tierSources', (tierSources, set) => {
-      for (const { source, remembered } of tierSources) set(remembered, source)
-    }),
+    read: fromEach('tierSources', ({ source, remembered }, set) => set(remembered, source)),
   }),
 }

@@ -33,6 +33,18 @@ export function from<K extends keyof MetricReadings>(
   }
 }
 
+/** Returns a reader of a source that is a list: it shows one item after the other. */
+export function fromEach<K extends keyof MetricReadings>(
+  source: K,
+  show: (item: ItemOf<MetricReadings[K]>, set: SetValue) => void,
+): NonNullable<Definition['read']> {
+  return from(source, (list, set) => {
+    for (const item of list as Iterable<ItemOf<typeof list>>) show(item, set)
+  })
+}
+
+type ItemOf<T> = T extends readonly (infer One)[] ? One : never
+
 /** Sets a value for each key. The key is the last label. */
 export function setAll(
   set: SetValue,

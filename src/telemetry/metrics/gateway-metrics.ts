@@ -1,5 +1,5 @@
 import type { LookUpCounts } from '../../fleet/look-ups.js'
-import { counter, from, gauge, setAll } from './define-metric.js'
+import { counter, from, fromEach, gauge, setAll } from './define-metric.js'
 
 const NO_LOOK_UPS: LookUpCounts = { found: 0, none: 0, failed: 0, refused: 0 }
 
@@ -27,18 +27,18 @@ export const GATEWAY_METRICS = {
     unit: '{rollback}',
     help: 'Times that a process noticed that the store had lost records, by kind of record.',
     labels: ['records'],
-    read: from('maps', (maps, set) => {
-      for (const { what, rollbacks } of maps.map((map) => map.history())) set(rollbacks, what)
+    read: fromEach('maps', (map, set) => {
+      const { what, rollbacks } = map.history()
+      set(rollbacks, what)
     }),
   }),
   storeForgotten: gauge('tidegate.store.forgotten', 'tidegate_store_forgotten', {
     help: '1 while the store has lost some of these records and no operator has decided which ones hold.',
     labels: ['records'],
     across: 'max',
-    read: from('maps', (maps, set) => {
-      for (const { what, forgottenAt } of maps.map((map) => map.history())) {
-        set(Number(forgottenAt !== undefined), what)
-      }
+    read: fromEach('maps', (map, set) => {
+      const { what, forgottenAt } = map.history()
+      set(Number(forgottenAt !== undefined), what)
     }),
   }),
   changesLag: gauge('tidegate.changes.lag', 'tidegate_changes_lag_seconds', {
@@ -46,30 +46,28 @@ export const GATEWAY_METRICS = {
     help: 'Time since the process last knew that its copy of these records was what the store has, by kind of record.',
     labels: ['records'],
     across: 'max',
-    read: from('maps', (maps, set) => {
-      const now = Date.now()
-      for (const map of maps) {
-        const confirmed = Math.max(map.confirmedAt(), performance.timeOrigin)
-        set(Math.max(0, now - confirmed) / 1000, map.history().what)
-      }
+    read: fromEach('maps', (map, set) => {
+      const confirmed = Math.max(map.confirmedAt(), performance.timeOrigin)
+      set(Math.max(0, Date.now() - confirmed) / 1000, map.history().what)
     }),
   }),
   storeWhole: gauge('tidegate.store.whole', 'tidegate_store_whole', {
     help: '1 while the process holds all of these records, 0 while it looks up those that it has not seen lately.',
     labels: ['records'],
     across: 'min',
-    read: from('maps', (maps, set) => {
-      for (const { what, isWhole } of maps.map((map) => map.history())) set(Number(isWhole), what)
+    read: fromEach('maps', (map, set) => {
+      const { what, isWhole } = map.history()
+      set(Number(isWhole), what)
     }),
   }),
   storeLookUps: counter('tidegate.store.lookups', 'tidegate_store_lookups_total', {
     unit: '{lookup}',
     help: 'Records looked up in the store because the process did not hold them, by result. failed: the store did not answer. refused: there were too many at once.',
     labels: ['records', 'result'],
-    read: from('maps', (maps, set) => {
+    read: fromEach('maps', (map, set) => {
       // Starts at 0, so that the first event is an increase.
-      for (const { what, lookUps = NO_LOOK_UPS } of maps.map((map) => map.history()))
-        setAll(set, { ...lookUps }, what)
+      const { what, lookUps = NO_LOOK_UPS } = map.history()
+      setAll(set, { ...lookUps }, what)
     }),
   }),
   overload: gauge('tidegate.overload', 'tidegate_overload', {
@@ -108,9 +106,7 @@ export const GATEWAY_METRICS = {
       help: 'Unix time at which a certificate in use expires.',
       labels: ['certificate'],
       across: 'min',
-      read: from('certificates', (certificates, set) => {
-        for (const { certificate, notAfter } of certificates) set(notAfter / 1000, certificate)
-      }),
+      read: fromEach('certificates', ({ certificate, notAfter }, set) => set(notAfter / 1000, certificate)),
     },
   ),
   tlsReloads: counter('tidegate.tls.reloads', 'tidegate_tls_reloads_total', {
