@@ -6,7 +6,7 @@ import { dirname, join, relative, sep } from 'node:path'
 import ts from 'typescript'
 import { runCheck, typescriptFiles } from './run-check.mjs'
 
-const BASE = ['errors', 'shares', 'log-throttle', 'version', 'net']
+const BASE = ['common', 'errors', 'shares', 'log-throttle', 'version', 'net']
 const CONFIG = [...BASE, 'extension', 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
 const SERVING = [...PARTS, 'telemetry', 'metering']
@@ -16,8 +16,9 @@ const SERVING = [...PARTS, 'telemetry', 'metering']
  * rooms of one file.
  */
 const ROOMS = {
+  common: [],
   errors: [],
-  shares: [],
+  shares: ['common'],
   'log-throttle': [],
   version: [],
   net: [],

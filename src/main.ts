@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parse } from 'yaml'
 import { QUESTIONS } from './admin/server.js'
+import { deferred } from './common/wait.js'
 import { createExtensions, type Extensions } from './config/load/extension-instances.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/load/reload.js'
 import type { Config } from './config/schema/schema.js'
@@ -163,10 +164,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const forwardAuth = createForwardAuth({ log, shares, lookup: upstreams.lookup })
   const watchdog = createWatchdog()
   const guards = createGuards()
-  let exhaust: () => void
-  const exhausted = new Promise<void>((resolve) => {
-    exhaust = resolve
-  })
+  const { promise: exhausted, resolve: exhaust } = deferred()
   const overload = createOverload({
     settings: settings.server.shed,
     exhausted(heap) {

@@ -1,3 +1,5 @@
+import { getOrAdd } from './common/maps.js'
+
 /**
  * Fair shares. Everything that is limited and used by all callers has a cap per caller, so that none takes what all need. A
  * caller is a consumer if one is known, otherwise an address (IPv6: its /64). One O(1) counter serves all of these
@@ -110,13 +112,10 @@ export function createShares({ callerOf = (address) => address, onRefused }: Sha
   const known = new Map<string, Share>()
   return {
     open(name, total, most = quarter(total), service = 'none') {
-      const key = `${name} ${service}`
-      let share = known.get(key)
-      if (share === undefined) {
+      const share = getOrAdd(known, `${name} ${service}`, (): Share => {
         const refused = { caller: 0, all: 0 }
-        share = { name, service, total, most, held: 0, holders: new Map(), refused, onRefused }
-        known.set(key, share)
-      }
+        return { name, service, total, most, held: 0, holders: new Map(), refused, onRefused }
+      })
       share.total = total
       share.most = most
       return share
@@ -139,9 +138,7 @@ export function createTurns<T>(isOver: (one: T) => boolean): Turns<T> {
   const lanes = new Map<string, T[]>()
   return {
     push(caller, one) {
-      const lane = lanes.get(caller)
-      if (lane === undefined) lanes.set(caller, [one])
-      else lane.push(one)
+      getOrAdd(lanes, caller, () => []).push(one)
     },
     next() {
       for (const [caller, lane] of lanes) {

@@ -1,3 +1,4 @@
+import { fieldsOf, parseJson } from '../common/json.js'
 import type { TokenAlgorithm } from '../config/values/token-algorithms.js'
 import { createFetcher, type Fetcher, FetchFailure, type FetchResult } from './jwks-fetch.js'
 import {
@@ -178,13 +179,9 @@ function readSet(
   text: string,
   before: ReadonlyMap<string, VerificationKey> | undefined,
 ): { found: Map<string, VerificationKey>; problems: string[] } {
-  let set: unknown
-  try {
-    set = JSON.parse(text)
-  } catch {
-    throw new FetchFailure('invalid', 'it sends no JSON')
-  }
-  const list = typeof set === 'object' && set !== null ? (set as { keys?: unknown }).keys : undefined
+  const set = parseJson(text)
+  if (set === undefined) throw new FetchFailure('invalid', 'it sends no JSON')
+  const list = fieldsOf(set).keys
   if (!Array.isArray(list)) throw new FetchFailure('invalid', 'it sends no list of keys')
   const found = new Map<string, VerificationKey>()
   const names = new Set<string>()

@@ -1,4 +1,5 @@
 import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto'
+import { getOrAdd } from '../common/maps.js'
 import type { SignatureKey, SignatureSettings } from '../config/snapshot/signatures.js'
 import { type InnerList, readByteSequences, readInnerLists } from './structured-fields.js'
 
@@ -192,13 +193,8 @@ const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 const ready = new WeakMap<SignatureKey, (base: Buffer, signature: Buffer) => boolean>()
 
 function isSignatureOf(base: string, signature: Buffer, key: SignatureKey): boolean {
-  let check = ready.get(key)
-  if (check === undefined) {
-    check = checkOf(key)
-    ready.set(key, check)
-  }
   // Header values have one character per byte.
-  return check(Buffer.from(base, 'latin1'), signature)
+  return getOrAdd(ready, key, checkOf)(Buffer.from(base, 'latin1'), signature)
 }
 
 function checkOf({ algorithm, key }: SignatureKey): (base: Buffer, signature: Buffer) => boolean {

@@ -3,6 +3,7 @@ import { writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import * as nodeModule from 'node:module'
 import { pathToFileURL } from 'node:url'
+import { withTimeout } from '../common/wait.js'
 import type { Extension } from './define.js'
 
 /** Loads the modules of extensions, each once a process: an ES module cannot be unloaded. */
@@ -76,13 +77,10 @@ export async function loadModule(file: string): Promise<LoadedModule> {
  *
  * @throws Error if that takes longer than 10 s
  */
-export async function inTime<T>(promise: T | Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const wrong = new Error(`it took longer than ${PATIENCE_MS / 1000} s`)
-    timer = setTimeout(() => reject(wrong), PATIENCE_MS)
+export function inTime<T>(promise: T | Promise<T>): Promise<T> {
+  return withTimeout(promise, PATIENCE_MS, () => {
+    throw new Error(`it took longer than ${PATIENCE_MS / 1000} s`)
   })
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
 /**

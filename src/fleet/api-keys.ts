@@ -1,4 +1,5 @@
-import { isTime, type MapShape } from './replicated-map.js'
+import { fieldsOf, isTime, parseJson } from '../common/json.js'
+import type { MapShape } from './replicated-map.js'
 
 /** API key as the store holds it: everything except the key itself. */
 export interface StoredKey {
@@ -63,14 +64,10 @@ export const API_KEYS: MapShape<StoredKey> = {
  * in.
  */
 function parseKey(text: string): StoredKey | undefined {
-  let found: Record<string, unknown>
-  try {
-    found = JSON.parse(text) as Record<string, unknown>
-  } catch {
-    return undefined
-  }
-  if (typeof found !== 'object' || found === null) return undefined
-  const { sha256, consumer, tier, tenant, scopes, name, created, expires, replaced_by: replacedBy } = found
+  const { sha256, consumer, tier, tenant, scopes, name, created, expires, ...rest } = fieldsOf(
+    parseJson(text),
+  )
+  const { replaced_by: replacedBy } = rest
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) return undefined
   if (!isName(consumer) || !isTime(created)) return undefined
   if (tier !== undefined && !isName(tier)) return undefined

@@ -1,6 +1,7 @@
+import { fieldsOf, isTime, parseJson } from '../common/json.js'
 import { createBlock, type Family, formatBlock, readBlock } from '../net/parse-cidr.js'
 import { createPrefixTrie, type PrefixTrie } from '../net/prefix-trie.js'
-import { isTime, type MapShape, type ReplicatedMap } from './replicated-map.js'
+import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
 /** Ban on a block of addresses. Its key is the block, as `formatBlock` writes it. */
 export interface Ban {
@@ -20,18 +21,14 @@ export const BANS: MapShape<Ban> = {
   what: 'bans',
   keyName: 'address block',
   parse(text) {
-    try {
-      const { source, since, until, reason } = JSON.parse(text) as Partial<Record<keyof Ban, unknown>>
-      if ((source !== 'manual' && source !== 'auto') || !isTime(since)) return undefined
-      if (until !== undefined && !isTime(until)) return undefined
-      return {
-        source,
-        since,
-        ...(until !== undefined && { until }),
-        ...(typeof reason === 'string' && { reason: reason.slice(0, LONGEST_REASON) }),
-      }
-    } catch {
-      return undefined
+    const { source, since, until, reason } = fieldsOf(parseJson(text))
+    if ((source !== 'manual' && source !== 'auto') || !isTime(since)) return undefined
+    if (until !== undefined && !isTime(until)) return undefined
+    return {
+      source,
+      since,
+      ...(until !== undefined && { until }),
+      ...(typeof reason === 'string' && { reason: reason.slice(0, LONGEST_REASON) }),
     }
   },
   write: (ban) => JSON.stringify(ban),

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { fieldsOf, parseJson } from '../common/json.js'
 import { channelOf } from '../limiter/redis/connect.js'
 import { createPresence, type Heartbeat } from '../limiter/redis/heartbeat.js'
 import type { Client } from '../limiter/redis/run-script.js'
@@ -244,14 +245,10 @@ interface Message {
 function readMessage(text: string, most: number): Message | undefined {
   // `most` is in bytes. A text never has more UTF-16 units than bytes.
   if (text.length > most) return undefined
-  try {
-    const { id, from, to, kind, body } = JSON.parse(text) as Record<string, unknown>
-    if (typeof id !== 'number' || typeof from !== 'string' || from.length > LONGEST_NAME) return undefined
-    const textOf = (value: unknown) => (typeof value === 'string' ? value : undefined)
-    return { id, from, to: textOf(to), kind: textOf(kind), body }
-  } catch {
-    return undefined
-  }
+  const { id, from, to, kind, body } = fieldsOf(parseJson(text))
+  if (typeof id !== 'number' || typeof from !== 'string' || from.length > LONGEST_NAME) return undefined
+  const textOf = (value: unknown) => (typeof value === 'string' ? value : undefined)
+  return { id, from, to: textOf(to), kind: textOf(kind), body }
 }
 
 /** Returns a rate limiter: true if no more than that has been used in the present second, with this amount. */

@@ -1,3 +1,5 @@
+import { fieldsOf, isCount, isTime, parseJson } from '../common/json.js'
+import { groupBy } from '../common/maps.js'
 import { NAME_PATTERN } from '../config/values/scalar-types.js'
 
 /** Status of the processes of a gateway, as each writes it into the store, and of the gateway that they make up. */
@@ -77,8 +79,6 @@ export const MOST_RECEIPTS = 5
 const MOST_TEXTS = 16
 const LONGEST_TEXT = 300
 const LONGEST_ID = 300
-/** Last moment of a Date, in unix ms. */
-const LAST_MOMENT = 8.64e15
 
 const HASH = /^[0-9a-f]{12}$/
 const VERSION = /^[\w.+-]{1,40}$/
@@ -104,24 +104,14 @@ export function shownText(text: string): string {
  */
 export function readStatus(text: string): ProcessStatus | undefined {
   if (text.length > STATUS_LENGTH) return undefined
-  let data: unknown
-  try {
-    data = JSON.parse(text)
-  } catch {
-    return undefined
-  }
-  return checkStatus(data)
-}
-
-function checkStatus(data: unknown): ProcessStatus | undefined {
-  if (typeof data !== 'object' || data === null) return undefined
-  const { gateway, worker, group, version, started, receipts, rejected, draining, degraded } = data as Fields
-  const { faults, lagMs, behind, rate } = data as Fields
+  const data = fieldsOf(parseJson(text))
+  const { gateway, worker, group, version, started, receipts, rejected, draining, degraded } = data
+  const { faults, lagMs, behind, rate } = data
   const isGroup = group === null || (typeof group === 'string' && GROUP.test(group))
   const isWorker = worker === null || (isCount(worker) && worker > 0)
   if (!isId(gateway) || !isGroup || !isWorker || typeof version !== 'string' || !VERSION.test(version))
     return undefined
-  if (!isMoment(started) || !isCount(lagMs) || !isAmount(rate)) return undefined
+  if (!isTime(started) || !isCount(lagMs) || !isAmount(rate)) return undefined
   if (typeof draining !== 'boolean' || typeof degraded !== 'boolean') return undefined
   if (!areTexts(faults) || !areTexts(behind)) return undefined
   if (!Array.isArray(receipts) || receipts.length === 0 || receipts.length > MOST_RECEIPTS) return undefined
@@ -138,8 +128,6 @@ export function isId(value: unknown): value is string {
   return isText(value, LONGEST_ID) && nameOf(value) !== ''
 }
 
-type Fields = Readonly<Record<string, unknown>>
-
 function isText(value: unknown, most: number): value is string {
   return typeof value === 'string' && value.length <= most && !UNSEEN.test(value)
 }
@@ -152,22 +140,14 @@ function isAmount(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
-}
-
-function isMoment(value: unknown): value is number {
-  return isCount(value) && value <= LAST_MOMENT
-}
-
 function isReceipt(value: unknown): value is Receipt {
-  const { hash, at } = (value ?? {}) as Fields
-  return typeof hash === 'string' && HASH.test(hash) && isMoment(at)
+  const { hash, at } = fieldsOf(value)
+  return typeof hash === 'string' && HASH.test(hash) && isTime(at)
 }
 
 function isRejected(value: unknown): value is Rejected {
-  const { at, message } = (value ?? {}) as Fields
-  return isMoment(at) && isText(message, LONGEST_TEXT)
+  const { at, message } = fieldsOf(value)
+  return isTime(at) && isText(message, LONGEST_TEXT)
 }
 
 /** Merges the processes of each gateway. The result is in the order of groups, then names. */
@@ -271,16 +251,6 @@ function most<T>(values: readonly T[], rank: (value: T) => number): T {
     (a, b) => counts.get(b)!.length - counts.get(a)!.length || rank(b) - rank(a),
   )
   return best!
-}
-
-function groupBy<T, K>(values: readonly T[], keyOf: (value: T) => K): Map<K, [T, ...T[]]> {
-  const groups = new Map<K, [T, ...T[]]>()
-  for (const value of values) {
-    const group = groups.get(keyOf(value))
-    if (group === undefined) groups.set(keyOf(value), [value])
-    else group.push(value)
-  }
-  return groups
 }
 
 function unique(values: readonly string[]): string[] {

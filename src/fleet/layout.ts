@@ -1,3 +1,4 @@
+import { deferred } from '../common/wait.js'
 import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import { runLayout } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
@@ -48,10 +49,7 @@ export type LayoutFollower = ReturnType<typeof createLayoutFollower>
 export function createLayoutFollower({ store, heartbeat }: LayoutOptions) {
   const followers: Follow[] = []
   let known: Layout | undefined
-  let markKnown = () => {}
-  const first = new Promise<void>((resolve) => {
-    markKnown = resolve
-  })
+  const { promise: first, resolve: markKnown } = deferred()
   /** True once it is known that a missing layout is the first one. */
   let isFirstSure = false
 

@@ -1,3 +1,5 @@
+import { deferred } from '../common/wait.js'
+
 /** Looks up, in the store, what a process does not hold of a map. */
 
 /** Results of look-ups since the start. `refused`: too many at once, or too many a second. */
@@ -164,12 +166,7 @@ export function createLookUps<V>(options: LookUpOptions<V>) {
         counts.refused++
         return Promise.reject(TOO_MANY)
       }
-      let resolve: LookUp<V>['resolve'] = () => {}
-      let reject: LookUp<V>['reject'] = () => {}
-      const answer = new Promise<V | undefined>((resolves, rejects) => {
-        resolve = resolves
-        reject = rejects
-      })
+      const { promise: answer, resolve, reject } = deferred<V | undefined>()
       const one = { key, answer, resolve, reject, outdated: false }
       underWay.set(key, one)
       if (gathered.push(one) === 1) setImmediate(flush)

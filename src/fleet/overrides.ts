@@ -1,8 +1,9 @@
+import { fieldsOf, isCount, isTime, parseJson } from '../common/json.js'
 import type { Policy } from '../config/snapshot/policy.js'
 import type { Service } from '../config/snapshot/snapshot.js'
 import { type AmountRule, adjusted, MOST_AMOUNT } from '../limiter/apply-overrides.js'
 import { ownText } from './recent-values.js'
-import { isTime, type MapShape, type ReplicatedMap } from './replicated-map.js'
+import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
 /**
  * Boosts and overrides: changes that operators made to single limits, for one consumer or for a whole tenant. A boost
@@ -37,16 +38,11 @@ export const AMOUNTS: MapShape<Amount> = {
   what: 'boosts and overrides',
   keyName: 'name of a boost or override',
   parse(text) {
-    try {
-      const { amount, until, reason } = JSON.parse(text) as Record<string, unknown>
-      if (!Number.isSafeInteger(amount) || (amount as number) < 1 || (amount as number) > MOST_AMOUNT)
-        return undefined
-      if (until !== undefined && !isTime(until)) return undefined
-      if (reason !== undefined && typeof reason !== 'string') return undefined
-      return { amount: amount as number, until, reason }
-    } catch {
-      return undefined
-    }
+    const { amount, until, reason } = fieldsOf(parseJson(text))
+    if (!isCount(amount) || amount < 1 || amount > MOST_AMOUNT) return undefined
+    if (until !== undefined && !isTime(until)) return undefined
+    if (reason !== undefined && typeof reason !== 'string') return undefined
+    return { amount, until, reason }
   },
   write: ({ amount, until, reason }) =>
     JSON.stringify({ amount, until, reason: reason?.slice(0, LONGEST_REASON) }),

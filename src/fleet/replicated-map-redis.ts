@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { deferred, type Turn } from '../common/wait.js'
 import { slotOfKey } from '../limiter/key.js'
 import type { Heartbeat } from '../limiter/redis/heartbeat.js'
 import { Cluster } from '../limiter/redis/ioredis.js'
@@ -17,7 +18,6 @@ import {
   type ReplicatedMap,
 } from './replicated-map.js'
 import { type Change, createStoredMap, type Mark, readChanges } from './stored-map.js'
-import type { Turn } from './turns.js'
 import { writeBack } from './write-back.js'
 
 export interface RedisMapOptions {
@@ -132,10 +132,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   /** `performance.now()` from which the store is polled although nothing was reported. */
   let pollAt = 0
   let timer: NodeJS.Timeout | undefined
-  let markReady = () => {}
-  const ready = new Promise<void>((resolve) => {
-    markReady = resolve
-  })
+  const { promise: ready, resolve: markReady } = deferred()
 
   const endOf = (value: V) => shape.until?.(value) ?? Number.POSITIVE_INFINITY
   const aliveValue = (value: V | undefined) =>

@@ -142,14 +142,6 @@ export interface MapShape<V> {
   readonly longestValue: number
 }
 
-/** Latest time that a Date can hold, in ms (ECMA-262, 21.4.1.1). A later time cannot be displayed. */
-const LATEST = 8.64e15
-
-/** Returns true for a time: unix ms, a whole number. */
-export function isTime(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LATEST
-}
-
 /** Write that no store accepts, whatever its state. The message is for an operator. */
 export class MapRefusal extends Error {}
 

@@ -1,3 +1,4 @@
+import { createTurns, deferred } from '../common/wait.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { type CopyBounds, createCopySize } from './copy-size.js'
 import type { LayoutFollower } from './layout.js'
@@ -8,7 +9,6 @@ import type { Entries, MapHistory, MapShape } from './replicated-map.js'
 import { createRedisMap, type RedisMap, type RedisMapOptions } from './replicated-map-redis.js'
 import { byShard, type ShardCount, shardOf, shardsOf } from './shards.js'
 import { readChanges } from './stored-map.js'
-import { createTurns } from './turns.js'
 
 export interface ShardedMapOptions extends Omit<RedisMapOptions, 'turn' | 'shards' | 'recent'> {
   /** Says how many shards the store has. */
@@ -56,10 +56,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
   let isWhole = true
   let telling: NodeJS.Timeout | undefined
   let closed = false
-  let markReady = () => {}
-  const ready = new Promise<void>((resolve) => {
-    markReady = resolve
-  })
+  const { promise: ready, resolve: markReady } = deferred()
 
   function open(count: ShardCount): Opened<V> {
     const turn = createTurns(AT_ONCE)

@@ -1,3 +1,4 @@
+import { groupBy } from '../common/maps.js'
 import type { MapShape } from './replicated-map.js'
 
 /**
@@ -28,14 +29,7 @@ export function byShard<T>(
   keyOf: (one: T) => string,
   count: ShardCount,
 ): ReadonlyMap<number, T[]> {
-  const parts = new Map<number, T[]>()
-  for (const one of all) {
-    const shard = shardOf(keyOf(one), count)
-    const part = parts.get(shard)
-    if (part === undefined) parts.set(shard, [one])
-    else part.push(one)
-  }
-  return parts
+  return groupBy(all, (one) => shardOf(keyOf(one), count))
 }
 
 /**

@@ -1,3 +1,4 @@
+import { parseJson } from '../common/json.js'
 import { channelOf } from '../limiter/redis/connect.js'
 import { runPut, runSweep, type StoredValue } from '../limiter/redis/map-scripts.js'
 import type { Client } from '../limiter/redis/run-script.js'
@@ -183,17 +184,13 @@ export type Change = readonly [number: number, key: string, text: string]
  * store may publish.
  */
 export function readChanges(message: string): readonly Change[] | undefined {
-  try {
-    const parsed: unknown = JSON.parse(message)
-    if (!Array.isArray(parsed)) return undefined
-    const [number, ...texts] = parsed as [unknown, ...unknown[]]
-    if (!Number.isSafeInteger(number) || texts.length === 0 || texts.length % 2 === 1) return undefined
-    if (!texts.every((text) => typeof text === 'string')) return undefined
-    const changes: Change[] = []
-    for (let i = 0; i < texts.length; i += 2)
-      changes.push([(number as number) + i / 2, texts[i] as string, texts[i + 1] as string])
-    return changes
-  } catch {
-    return undefined
-  }
+  const parsed = parseJson(message)
+  if (!Array.isArray(parsed)) return undefined
+  const [number, ...texts] = parsed as [unknown, ...unknown[]]
+  if (!Number.isSafeInteger(number) || texts.length === 0 || texts.length % 2 === 1) return undefined
+  if (!texts.every((text) => typeof text === 'string')) return undefined
+  const changes: Change[] = []
+  for (let i = 0; i < texts.length; i += 2)
+    changes.push([(number as number) + i / 2, texts[i] as string, texts[i + 1] as string])
+  return changes
 }

@@ -1,4 +1,5 @@
 import { Pool } from 'undici'
+import { parseJson } from '../common/json.js'
 import type { HttpSource } from '../config/schema/tier-sources.js'
 import { CONSUMER } from '../config/values/tier-source-url.js'
 import { type Directory, NoAnswerForOne, type TierAnswer, tierAnswerOf } from './tier-answer.js'
@@ -52,12 +53,8 @@ function readPlan(
   text: string,
   { tier, tenant }: Pick<HttpSource, 'tier' | 'tenant'>,
 ): TierAnswer | undefined {
-  let document: unknown
-  try {
-    document = JSON.parse(text)
-  } catch {
-    throw new Error('it answers with something that is not JSON')
-  }
+  const document = parseJson(text)
+  if (document === undefined) throw new Error('it answers with something that is not JSON')
   return tierAnswerOf(memberOf(document, tier), tenant === undefined ? undefined : memberOf(document, tenant))
 }
 

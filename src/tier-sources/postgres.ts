@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ClientConfig, Pool, PoolClient } from 'pg'
+import { withTimeout } from '../common/wait.js'
 import type { PostgresSource } from '../config/schema/tier-sources.js'
 import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 import { cut, guardClient } from './postgres-guard.js'
@@ -130,12 +131,7 @@ export function openPostgres(options: PostgresOptions): Directory {
       if (closed) return
       closed = true
       channel?.close()
-      let timer: NodeJS.Timeout | undefined
-      const late = new Promise((resolve) => {
-        timer = setTimeout(resolve, CLOSE_PATIENCE)
-      })
-      await Promise.race([pool?.end(), late])
-      clearTimeout(timer)
+      await withTimeout(pool?.end(), CLOSE_PATIENCE, () => undefined)
       for (const client of live) cut(client)
     },
   }

@@ -1,5 +1,6 @@
 import cluster from 'node:cluster'
 import { once } from 'node:events'
+import { deferred } from '../common/wait.js'
 import type { Question } from '../fleet/question.js'
 import { type Answers, type Channel, openChannel } from './channel.js'
 import { rescueHandoffs } from './handoff.js'
@@ -44,12 +45,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
 
   let addresses: readonly string[] | undefined
   let hash: string | undefined
-  let serves = () => {}
-  let fails = (_reason: Error) => {}
-  const serving = new Promise<void>((resolve, reject) => {
-    serves = resolve
-    fails = reject
-  })
+  const { promise: serving, resolve: serves, reject: fails } = deferred()
   serving.catch(() => {})
 
   const all: Answers<OfPrimary> = {

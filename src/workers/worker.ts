@@ -2,6 +2,7 @@ import cluster from 'node:cluster'
 import { hostname } from 'node:os'
 import { QUESTIONS } from '../admin/server.js'
 import { SET_UPSTREAM } from '../admin/upstream-questions.js'
+import { deferred } from '../common/wait.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import { openStore } from '../fleet/open-store.js'
 import type { RunningGateway } from '../main.js'
@@ -18,10 +19,7 @@ const FAREWELL_MS = 1000
 
 /** Runs a worker process: it serves until the primary tells it to stop, or is gone. */
 export async function runWorker(): Promise<never> {
-  let running: (gateway: RunningGateway) => void = () => {}
-  const gateway = new Promise<RunningGateway>((resolve) => {
-    running = resolve
-  })
+  const { promise: gateway, resolve: running } = deferred<RunningGateway>()
   let config: FollowedConfig | undefined
   let memory: SharedMemory | undefined
   let maps: FollowedMaps | undefined

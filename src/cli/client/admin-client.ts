@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { fieldsOf, parseJson } from '../../common/json.js'
 import { compileSnapshot, type Snapshot } from '../../config/snapshot/snapshot.js'
 import { type CommandIo, Refused, RefusedAsIs, Unavailable } from '../command.js'
 import { configFile, readGoodConfig } from '../config-file.js'
@@ -76,7 +77,7 @@ function controlOf(
         throw new Unavailable(unreachable(error))
       })
       if (recorded === 'logged') complain(io, `tidegate: ${onlyLogged()}`)
-      const answer = parse(text)
+      const answer = parseJson(text)
       if (status === 200 && answer !== undefined) return answer as T
       if (status === 401 && unauthorized !== undefined) throw new Refused(unauthorized)
       const { detail, messages } = (answer ?? {}) as { detail?: unknown; messages?: unknown }
@@ -107,7 +108,7 @@ async function lets({ config, hash }: Snapshot, file: string, env: NodeJS.Proces
   try {
     const asked = askAdmin(addressOf(config, env), 'GET', '/config', undefined, undefined, PROBE_PATIENCE)
     const { status, text } = await asked
-    const own = (parse(text) ?? {}) as { file?: unknown; hash?: unknown }
+    const own = fieldsOf(parseJson(text))
     return (
       status === 200 &&
       (own.hash === hash || (typeof own.file === 'string' && resolve(own.file) === resolve(file)))
@@ -121,14 +122,6 @@ function addressOf({ admin: { listen, token } }: Snapshot['config'], env: NodeJS
   const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
   // A personal token is preferred over the shared one, because the audit then has the name.
   return { host, port: listen.port, token: env.TIDEGATE_ADMIN_TOKEN || token }
-}
-
-function parse(text: string): object | undefined {
-  try {
-    return JSON.parse(text) as object
-  } catch {
-    return undefined
-  }
 }
 
 export type AskedParty = 'store' | 'gateway' | 'any' | 'reader'

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import { askForLines } from '../../admin/access/audit-line.js'
 import type { AdminLog } from '../../admin/deps.js'
+import { deferred, withTimeout } from '../../common/wait.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { createForwardAuth } from '../../credentials/forward-auth.js'
 import { createTokens } from '../../credentials/tokens.js'
@@ -12,7 +13,6 @@ import { trafficOf } from '../../telemetry/metrics/overview.js'
 import { openTierSources } from '../../tier-sources/tier-sources.js'
 import { Refused } from '../command.js'
 import { currentUser } from '../current-user.js'
-import { inTime } from '../in-time.js'
 import type { AdminAddress } from './ask-admin.js'
 
 /** Longest wait for the first answer of the store, in ms. */
@@ -46,10 +46,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
   }
   let unstored: unknown
   const stored: string[] = []
-  let refused = () => {}
-  const refusal = new Promise<void>((resolve) => {
-    refused = resolve
-  })
+  const { promise: refusal, resolve: refused } = deferred()
   const log: AdminLog = {
     info() {},
     warn(fields) {
@@ -69,10 +66,11 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     store.amounts.map.ready,
     // The other commands wait for the bans when they need them.
     needsStore || store.bans.map.ready,
-  ])
+  ]).then(() => true)
+  const late = () => false
   const hasStore = await Promise.race([
-    inTime(ready, PATIENCE),
-    refusal.then(() => inTime(ready, PATIENCE_AFTER_ERROR)),
+    withTimeout(ready, PATIENCE, late),
+    refusal.then(() => withTimeout(ready, PATIENCE_AFTER_ERROR, late)),
   ])
   if (needsStore && !hasStore) {
     await store.close()

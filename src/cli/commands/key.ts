@@ -1,7 +1,7 @@
 import type { KeyData } from '../../admin/routes/keys.js'
+import { byText } from '../../common/by-text.js'
 import { digestOf, idOfDigest, isKey } from '../../credentials/key-format.js'
 import { apiPath, queryOf } from '../api-path.js'
-import { byText } from '../by-text.js'
 import type { Control } from '../client/admin-client.js'
 import { checkTime, missingText, type OptionValues, WrongUse } from '../command.js'
 import { adminCommand, type Result } from '../define-command.js'

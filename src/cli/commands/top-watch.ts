@@ -1,5 +1,6 @@
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { TopAnswer } from '../../admin/routes/top.js'
+import { deferred } from '../../common/wait.js'
 import type { Dimension } from '../../telemetry/top/top.js'
 import type { Control } from '../client/admin-client.js'
 import { askTop, type TopWhat } from '../client/ask-top.js'
@@ -37,10 +38,7 @@ export async function watchTop({ control, what, intervalMs, stdin, stdout, env }
   let timer: NodeJS.Timeout | undefined
   /** Number of the latest question. Answers to older ones are not shown. */
   let turn = 0
-  let end: (code: number) => void = () => {}
-  const ended = new Promise<number>((resolve) => {
-    end = resolve
-  })
+  const { promise: ended, resolve: end } = deferred<number>()
 
   const screen = openScreen(stdin, stdout, { onKey, onResize: draw, onEnd: end })
 

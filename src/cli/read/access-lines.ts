@@ -2,6 +2,7 @@ import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import TinyQueue from 'tinyqueue'
+import { fieldsOf, parseJson } from '../../common/json.js'
 import type { LoggedRequest } from '../../gateway/simulate/log-replay.js'
 import { type CommandIo, whyUnreadable } from '../command.js'
 import { linesOf } from './lines.js'
@@ -102,13 +103,7 @@ function openLog(io: Input, file: string): AsyncIterable<Buffer> {
 
 /** Parses a line; undefined if it is not from an access log. */
 export function readLine(text: string): LoggedRequest | undefined {
-  let line: Record<string, unknown> | null
-  try {
-    line = JSON.parse(text) as Record<string, unknown> | null
-  } catch {
-    return undefined
-  }
-  if (line === null || typeof line !== 'object') return undefined
+  const line = fieldsOf(parseJson(text))
   const { time, request_id, method, host, path, client_ip, status, duration_ms, cost } = line
   const ended = typeof time === 'string' ? Date.parse(time) : Number.NaN
   if (Number.isNaN(ended) || typeof request_id !== 'string' || typeof status !== 'number') return undefined

@@ -1,6 +1,6 @@
+import { byText } from '../../common/by-text.js'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { LoggedRequest, Planned, Skipped } from '../../gateway/simulate/log-replay.js'
-import { byText } from '../by-text.js'
 
 /** Maximum number of consumers with denials that are kept. Other consumers are not kept. */
 const MOST_CONSUMERS = 1_000_000

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import { canonicalPath } from '../../net/path.js'
 import {
   asList,
@@ -156,9 +157,7 @@ function checkOverlaps({ routes }: DraftConfig, error: Report, locate: Locate): 
     const pattern: Pattern = { path: route.path, hosts: named(hosts), methods: named(route.methods) }
     for (const host of new Set(pattern.hosts)) {
       const place = host + shapeOf(route.path)
-      const sharing = places.get(place)
-      if (sharing === undefined) places.set(place, [{ index, pattern }])
-      else sharing.push({ index, pattern })
+      getOrAdd(places, place, () => []).push({ index, pattern })
     }
   }
   const said = new Set<string>()

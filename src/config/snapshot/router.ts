@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import { ROUTABLE_METHODS } from '../values/scalar-http.js'
 
 /** Conditions that select the requests of a route. */
@@ -31,9 +32,7 @@ export function compileRouter<R extends Pattern>(routes: readonly R[]): Match<R>
   const byHost = new Map<string, R[]>()
   for (const route of routes) {
     for (const host of route.hosts.length === 0 ? ['*'] : route.hosts) {
-      const sharing = byHost.get(host)
-      if (sharing === undefined) byHost.set(host, [route])
-      else sharing.push(route)
+      getOrAdd(byHost, host, () => []).push(route)
     }
   }
   const exact = new Map<string, HostTable<R>>()
@@ -138,12 +137,7 @@ function parameterOf<R>(place: Place<R>): Place<R> {
 
 function literalOf<R>(place: Place<R>, segment: string): Place<R> {
   place.literals ??= new Map()
-  let next = place.literals.get(segment)
-  if (next === undefined) {
-    next = newPlace()
-    place.literals.set(segment, next)
-  }
-  return next
+  return getOrAdd(place.literals, segment, newPlace<R>)
 }
 
 /** Adds a route. The first of two with the same claim wins. An explicit HEAD wins over one implied by GET. */

@@ -1,3 +1,4 @@
+import { parseJson } from '../../common/json.js'
 import type { Config, DeepReadonly } from '../schema/schema.js'
 import type { HeaderSettings, RespondSettings } from '../schema/shaping.js'
 import { compileRewrite, type Rewrite } from '../values/rewrite.js'
@@ -71,11 +72,5 @@ function compileAnswer({ status, body = '', headers = {} }: DeepReadonly<Respond
 
 /** Returns true for a JSON object or list. A bare word that happens to be JSON is text. */
 function isJson(text: string): boolean {
-  if (!/^\s*[[{]/.test(text)) return false
-  try {
-    JSON.parse(text)
-    return true
-  } catch {
-    return false
-  }
+  return /^\s*[[{]/.test(text) && parseJson(text) !== undefined
 }

@@ -1,8 +1,12 @@
+import { bestFor, hashText } from '../../common/rendezvous.js'
 import type { Config } from '../schema/schema.js'
 
 /** Weighted split of a route's requests among services. */
 export interface Split<R> {
   readonly members: readonly SplitMember<R>[]
+  /** Hashes of the services' names, and the weights, in the order of the members. */
+  readonly seeds: readonly number[]
+  readonly weights: readonly number[]
   /** Sum of all weights. */
   readonly total: number
   /** True if a consumer stays with one member. */
@@ -11,8 +15,6 @@ export interface Split<R> {
 
 export interface SplitMember<R> {
   readonly weight: number
-  /** Hash of the service's name. A consumer's hash is mixed with it. */
-  readonly seed: number
   /** Route with this member's service in place of the first one. */
   readonly route: R
 }
@@ -38,14 +40,12 @@ export function compileSplit<R>(
   if (split === undefined) return undefined
   const weighted = split.filter(({ weight }) => weight > 0)
   const up = weighted.filter(({ service }) => !isOut(service))
-  const members = (up.length > 0 ? up : weighted).map(({ service, weight }) => ({
-    weight,
-    seed: hashOf(service),
-    route: routeTo(service),
-  }))
+  const chosen = up.length > 0 ? up : weighted
   return {
-    members,
-    total: members.reduce((sum, { weight }) => sum + weight, 0),
+    members: chosen.map(({ service, weight }) => ({ weight, route: routeTo(service) })),
+    seeds: chosen.map(({ service }) => hashText(service)),
+    weights: chosen.map(({ weight }) => weight),
+    total: chosen.reduce((sum, { weight }) => sum + weight, 0),
     sticky: sticky === 'consumer',
   }
 }
@@ -64,32 +64,6 @@ export function memberAt<R>({ members, total }: Split<R>, random: number): Split
  * Returns the member of a consumer: the one with the best weighted draw (rendezvous hashing). If a weight changes, only
  * the consumers move that this member gains or loses. All gateways return the same member.
  */
-export function memberOf<R>({ members }: Split<R>, consumer: string): SplitMember<R> {
-  const hash = hashOf(consumer)
-  let best = members[0]!
-  let least = Number.POSITIVE_INFINITY
-  for (const member of members) {
-    // Exponential draws: the probability that a member has the least one is proportional to its weight.
-    const draw = -Math.log((mix(hash ^ member.seed) + 0.5) / 2 ** 32) / member.weight
-    if (draw >= least) continue
-    least = draw
-    best = member
-  }
-  return best
-}
-
-/** FNV-1a hash. */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
-  return mix(hash)
-}
-
-/** Finalizer of MurmurHash3: every bit of the result depends on every bit of the number. */
-function mix(hash: number): number {
-  let h = hash ^ (hash >>> 16)
-  h = Math.imul(h, 0x85ebca6b)
-  h ^= h >>> 13
-  h = Math.imul(h, 0xc2b2ae35)
-  return (h ^ (h >>> 16)) >>> 0
+export function memberOf<R>({ members, seeds, weights }: Split<R>, consumer: string): SplitMember<R> {
+  return members[bestFor(hashText(consumer), seeds, weights)]!
 }

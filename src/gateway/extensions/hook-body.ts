@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { parseJson } from '../../common/json.js'
 import type { Refusal } from '../../errors.js'
 import type { BoundHook, RouteHooks } from '../../extension/route-hooks.js'
 import type { Shortage } from '../../shares.js'
@@ -52,11 +53,8 @@ export function readAs(whole: Buffer, as: 'json' | 'text' | 'bytes'): { value: u
   const text = whole.toString('utf8')
   if (as === 'text') return { value: text }
   if (text === '') return { value: undefined }
-  try {
-    return { value: JSON.parse(text) }
-  } catch {
-    return undefined
-  }
+  const value = parseJson(text)
+  return value === undefined ? undefined : { value }
 }
 
 const NOTHING = Buffer.alloc(0)

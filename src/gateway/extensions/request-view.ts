@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import { forTenant, type Policy } from '../../config/snapshot/policy.js'
 import type { ExtensionRequest } from '../../extension/define.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -86,7 +87,7 @@ class RequestView implements ExtensionRequest {
     const { route, tier, tenant, policy } = this.#x
     const ofTier = tier < 0 ? undefined : route!.quotaOf.policies[tier]
     const own = policy ?? (ofTier && forTenant(ofTier, tenant))
-    return own === undefined ? NONE : limitsOf(own)
+    return own === undefined ? NONE : getOrAdd(known, own, limitsOf)
   }
   get signal() {
     return signalOf(this.#x)
@@ -98,15 +99,10 @@ const NONE: readonly never[] = Object.freeze([])
 
 const known = new WeakMap<Policy, ExtensionRequest['limits']>()
 
-function limitsOf(policy: Policy): ExtensionRequest['limits'] {
-  let limits = known.get(policy)
-  if (limits === undefined) {
-    limits = Object.freeze(
-      policy.limits.map(({ name, amount, windowMs }) => Object.freeze({ name, amount, window: windowMs })),
-    )
-    known.set(policy, limits)
-  }
-  return limits
+function limitsOf({ limits }: Policy): ExtensionRequest['limits'] {
+  return Object.freeze(
+    limits.map(({ name, amount, windowMs }) => Object.freeze({ name, amount, window: windowMs })),
+  )
 }
 
 /** Returns the segments of a path for which the route's path has a `:name` or `*`. */

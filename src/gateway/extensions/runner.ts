@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { getOrAdd } from '../../common/maps.js'
 import type { Refusal } from '../../errors.js'
 import type { HookName } from '../../extension/define.js'
 import type { BoundHook } from '../../extension/route-hooks.js'
@@ -47,12 +48,7 @@ export function createHookRunner({ metrics, log, looksOnly = false }: HookRunner
   const warnings = new Map<string, ReturnType<typeof throttledWarning>>()
 
   function warn({ extension, hook }: BoundHook, fields: object, message: string): void {
-    const key = `${message} ${extension} ${hook}`
-    let throttled = warnings.get(key)
-    if (throttled === undefined) {
-      throttled = throttledWarning(log)
-      warnings.set(key, throttled)
-    }
+    const throttled = getOrAdd(warnings, `${message} ${extension} ${hook}`, () => throttledWarning(log))
     throttled({ extension, hook, ...fields }, message)
   }
 

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { ConsumerSource } from '../../config/snapshot/consumers.js'
 import type { SignatureSettings } from '../../config/snapshot/signatures.js'
 import { CREDENTIAL_KINDS, type CredentialKindName } from '../../config/values/credential-kinds.js'
@@ -6,12 +7,7 @@ import { challengeOf, unauthorized } from './identify.js'
 
 /** Returns the refusal for a client without a credential, with a challenge for each kind that has one. */
 export function missingCredential(sources: readonly ConsumerSource[]): Refusal {
-  let refusal = prepared.get(sources)
-  if (refusal === undefined) {
-    refusal = made(sources)
-    prepared.set(sources, refusal)
-  }
-  return refusal
+  return getOrAdd(prepared, sources, made)
 }
 
 /** Cached refusals by the sources of a snapshot or route. They are dropped with it. */

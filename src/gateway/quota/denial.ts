@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { Policy } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
@@ -25,15 +26,11 @@ interface Made {
 const latest: (Made | undefined)[] = new Array(1024).fill(undefined)
 const numbers = new WeakMap<Policy, number>()
 let policies = 0
+const nextNumber = () => policies++
 
 function slotOf(policy: Policy, seconds: number): number {
-  let number = numbers.get(policy)
-  if (number === undefined) {
-    number = policies++
-    numbers.set(policy, number)
-  }
   // 61, so that the seconds of a minute, and the rest above one, do not collide with those of the next policy.
-  return (number * 61 + seconds) % latest.length
+  return (getOrAdd(numbers, policy, nextNumber) * 61 + seconds) % latest.length
 }
 
 /** Returns the refusal for a denied request. */

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { Identity, IdentityToken } from '../../config/snapshot/identity.js'
 import { createIdentitySigner, type IdentitySigner } from '../../credentials/identity-token.js'
 import type { Exchange } from '../exchange/exchange.js'
@@ -17,10 +18,11 @@ export function pushIdentity(out: string[], x: Exchange, { headers, token }: Ide
     if (x.tenant !== undefined) out.push('X-Consumer-Tenant', fieldText(x.tenant))
   }
   if (token === undefined) return
-  const text = signerOf(token)(
-    { consumer, tier, tenant: x.tenant, identifiedBy: x.identifiedBy! },
-    Date.now(),
-  )
+  const text = getOrAdd(
+    signers,
+    token,
+    createIdentitySigner,
+  )({ consumer, tier, tenant: x.tenant, identifiedBy: x.identifiedBy! }, Date.now())
   if (token.header === 'authorization') {
     // The only one of the gateway's headers that clients may send.
     removeField(out, 'authorization')
@@ -30,12 +32,3 @@ export function pushIdentity(out: string[], x: Exchange, { headers, token }: Ide
 
 /** Signers with their cached tokens. They are dropped with the snapshot. */
 const signers = new WeakMap<IdentityToken, IdentitySigner>()
-
-function signerOf(token: IdentityToken): IdentitySigner {
-  let signer = signers.get(token)
-  if (signer === undefined) {
-    signer = createIdentitySigner(token)
-    signers.set(token, signer)
-  }
-  return signer
-}

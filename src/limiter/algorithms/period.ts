@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { Calendar } from '../../config/snapshot/limit.js'
 
 /** A day or month of a calendar. */
@@ -15,14 +16,11 @@ const DAY = 86_400_000
 const LONGEST = { day: 2 * DAY + 1, month: 32 * DAY }
 
 const known = new WeakMap<Calendar, Period[]>()
+const none = (): Period[] => []
 
 /** Returns the period that contains `at` (unix ms). Caches the latest few, because every request needs one. */
 export function periodAt(calendar: Calendar, at: number): Period {
-  let periods = known.get(calendar)
-  if (periods === undefined) {
-    periods = []
-    known.set(calendar, periods)
-  }
+  const periods = getOrAdd(known, calendar, none)
   for (const period of periods) if (at >= period.start && at < period.end) return period
   const found = find(calendar, at)
   periods.unshift(found)

@@ -1,3 +1,4 @@
+import { withTimeout } from '../../common/wait.js'
 import { readSlots, SLOTS, type SlotRange } from './cluster-slots.js'
 import { nodeConnector, type OnBroken, serverAt } from './connectors.js'
 import { Cluster, type ClusterNode, Redis } from './ioredis.js'
@@ -241,13 +242,8 @@ function giveUp(node: Redis): void {
  * @returns undefined if the reply is not a list of slots
  */
 async function slotsFrom(node: Redis, host: string) {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('timeout')), SLOTS_TIMEOUT)
+  const slots = await withTimeout(node.cluster('SLOTS'), SLOTS_TIMEOUT, () => {
+    throw new Error('timeout')
   })
-  try {
-    return readSlots(await Promise.race([node.cluster('SLOTS'), late]), host)
-  } finally {
-    clearTimeout(timer)
-  }
+  return readSlots(slots, host)
 }

@@ -1,3 +1,4 @@
+import { withTimeout } from '../../common/wait.js'
 import type { LimitGroup } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import { slotOfKey } from '../key.js'
@@ -65,7 +66,7 @@ export async function takeInTurn(turn: InTurn): Promise<Decision> {
 
   for (const group of groups) {
     const asked = Promise.resolve(ask(group))
-    const verdict = await inTime(asked, due)
+    const verdict = await withTimeout(asked, due - performance.now(), () => undefined)
     if (verdict === undefined || typeof verdict === 'string') {
       if (verdict === undefined) {
         asked.then((late) => {
@@ -88,17 +89,4 @@ export async function takeInTurn(turn: InTurn): Promise<Decision> {
   }
   const counted = shown.length === 0 ? undefined : joinCounted(shown)
   return { ...tightest!, times: charged.map(({ at }) => at), counted }
-}
-
-/** Resolves with undefined at the timeout. */
-async function inTime<T>(answer: Promise<T>, due: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), due - performance.now())
-  })
-  try {
-    return await Promise.race([answer, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { LossReason } from '../outage.js'
 import { Cluster, type Redis } from './ioredis.js'
 import { createShard, type Shard, type ShardOptions } from './node.js'
@@ -96,11 +97,9 @@ function clusterShards(cluster: Cluster, options: ShardsOptions): Shards {
     }
     byKey.clear()
     for (const node of primaries) {
-      let shard = shards.get(node)
-      if (shard === undefined) {
-        shard = createShard({ node, client: cluster, ...options, onChange: changed })
-        shards.set(node, shard)
-      }
+      const shard = getOrAdd(shards, node, () =>
+        createShard({ node, client: cluster, ...options, onChange: changed }),
+      )
       byKey.set(`${node.options.host}:${node.options.port}`, shard)
     }
     // A new one may never come up.

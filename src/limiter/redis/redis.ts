@@ -1,3 +1,4 @@
+import { deferred } from '../../common/wait.js'
 import type { LimitGroup, Policy } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import { type Log, throttledWarning } from '../../log-throttle.js'
@@ -87,10 +88,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const local = createLocal(localKeys, gateways, now)
   const clock = now ?? (() => performance.now())
   const denials = options.denials === 0 ? undefined : createDenials(options.denials ?? 10_000, clock)
-  let markReady = () => {}
-  const ready = new Promise<void>((resolve) => {
-    markReady = resolve
-  })
+  const { promise: ready, resolve: markReady } = deferred()
   const shards = createShards(store, {
     timeoutMs,
     ownConnection,

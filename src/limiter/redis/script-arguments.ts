@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import { ALGORITHM_TRAITS } from '../../config/schema/algorithms.js'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { LimitGroup } from '../../config/snapshot/policy.js'
@@ -32,12 +33,11 @@ const writtenPlain = new WeakMap<LimitGroup, Written>()
 
 /** Returns the arguments for a part in take.lua: they are the same in every call. */
 export function plainArguments(part: LimitGroup): Written {
-  const known = writtenPlain.get(part)
-  if (known !== undefined) return known
-  const { limits } = part
-  const made = write([limits.length, ...limits.flatMap(({ amount, windowMs }) => [amount, windowMs])])
-  writtenPlain.set(part, made)
-  return made
+  return getOrAdd(writtenPlain, part, writePlain)
+}
+
+function writePlain({ limits }: LimitGroup): Written {
+  return write([limits.length, ...limits.flatMap(({ amount, windowMs }) => [amount, windowMs])])
 }
 
 interface Dated extends Written {

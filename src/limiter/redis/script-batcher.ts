@@ -1,3 +1,4 @@
+import { groupBy } from '../../common/maps.js'
 import type { DegradedReason } from '../limiter.js'
 import { createGathering } from './gather.js'
 import type { Shard } from './node.js'
@@ -117,13 +118,7 @@ export function createSender(options: SenderOptions): Sender {
       for (let i = 0; i < all.length; i += most) send(all.slice(i, i + most))
       return
     }
-    const bySlot = new Map<number, T[]>()
-    for (const one of all) {
-      const others = bySlot.get(one.slot)
-      if (others === undefined) bySlot.set(one.slot, [one])
-      else others.push(one)
-    }
-    for (const group of bySlot.values()) {
+    for (const group of groupBy(all, ({ slot }) => slot).values()) {
       for (let i = 0; i < group.length; i += most) send(group.slice(i, i + most))
     }
   }

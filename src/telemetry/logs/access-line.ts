@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { DecidedBy, Decision } from '../../limiter/limiter.js'
 import { perSnapshot } from '../record/per-snapshot.js'
@@ -33,14 +34,9 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
     return parts[at]
   }
 
-  function upstreamPart(upstream: Upstream): Buffer {
-    let part = upstreams.get(upstream)
-    if (part === undefined) {
-      part = ascii(`,"upstream":"${escaped(new URL(upstream.origin).host)}","upstream_ms":`)
-      upstreams.set(upstream, part)
-    }
-    return part
-  }
+  const makeUpstreamPart = ({ origin }: Upstream) =>
+    ascii(`,"upstream":"${escaped(new URL(origin).host)}","upstream_ms":`)
+  const upstreamPart = (upstream: Upstream) => getOrAdd(upstreams, upstream, makeUpstreamPart)
 
   return function line(r) {
     let at = putText(bytes, putBytes(bytes, 0, start()), r.requestId)

@@ -1,3 +1,4 @@
+import { withTimeout } from '../../common/wait.js'
 import { A_MINUTE, createThrottle } from '../../log-throttle.js'
 import type { Output } from './output.js'
 
@@ -144,12 +145,7 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}) {
   }
 
   async function flush(timeoutMs = 2000): Promise<void> {
-    let timeout: NodeJS.Timeout | undefined
-    const expired = new Promise<void>((resolve) => {
-      timeout = setTimeout(resolve, timeoutMs)
-    })
-    await Promise.race([drained(), expired])
-    clearTimeout(timeout)
+    await withTimeout(drained(), timeoutMs, () => undefined)
   }
 
   return {

@@ -8,6 +8,7 @@ import {
 } from '@opentelemetry/api'
 import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
+import { getOrAdd } from '../../common/maps.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { readRedisAddress } from '../../config/values/redis-address.js'
@@ -258,12 +259,7 @@ const addressOf = ({ hostname, port, protocol }: URL): Attributes => ({
 const addresses = new WeakMap<Upstream, Attributes>()
 
 function addressOfUpstream(upstream: Upstream): Attributes {
-  let known = addresses.get(upstream)
-  if (known === undefined) {
-    known = addressOf(new URL(upstream.origin))
-    addresses.set(upstream, known)
-  }
-  return known
+  return getOrAdd(addresses, upstream, ({ origin }) => addressOf(new URL(origin)))
 }
 
 /**

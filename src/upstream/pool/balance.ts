@@ -1,4 +1,4 @@
-import { bestFor, hashText } from './rendezvous.js'
+import { bestFor, hashText } from '../../common/rendezvous.js'
 
 /** Chooses the upstream of a service for each request. */
 export interface Balancer {

@@ -1,5 +1,6 @@
 import { lookup as askSystem } from 'node:dns/promises'
 import { isIP, type LookupFunction } from 'node:net'
+import { createTurns } from '../../common/wait.js'
 
 export interface ResolvedAddress {
   readonly address: string
@@ -47,21 +48,7 @@ export function createNames({
   now = () => performance.now(),
 }: NamesOptions = {}) {
   const names = new Map<string, Known>()
-  const waiting: (() => void)[] = []
-  let running = 0
-
-  async function inTurn<T>(ask: () => Promise<T>): Promise<T> {
-    // A lookup that ends passes its place on.
-    if (running === AT_ONCE) await new Promise<void>((go) => waiting.push(go))
-    else running++
-    try {
-      return await ask()
-    } finally {
-      const next = waiting.shift()
-      if (next === undefined) running--
-      else next()
-    }
-  }
+  const inTurn = createTurns(AT_ONCE)
 
   function ask(known: Known): Promise<void> {
     known.asking ??= inTurn(() => resolve(known.name))

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import { addressOf } from '../../config/snapshot/upstream-settings.js'
 import { leavesRoom, type Shares } from '../../shares.js'
@@ -46,14 +47,8 @@ export function createGroups({ now, random, names, checks, transitions, shares, 
   const groups = new Map<string, QueueingGroup>()
   const known = new WeakMap<Service, Members>()
 
-  function membersOf(service: Service): Members {
-    let members = known.get(service)
-    if (members === undefined) {
-      members = membersIn(groupOf(service), service)
-      known.set(service, members)
-    }
-    return members
-  }
+  const makeMembers = (service: Service) => membersIn(groupOf(service), service)
+  const membersOf = (service: Service) => getOrAdd(known, service, makeMembers)
 
   /** Endpoints of an outdated snapshot belong to it alone, and are gone with its last request. */
   function membersIn(group: QueueingGroup, service: Service): Members {

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../../common/maps.js'
 import type { HealthCheck } from '../../config/snapshot/upstream-settings.js'
 import type { ResponseHandler, Sender } from '../sender.js'
 
@@ -47,12 +48,7 @@ export function createHealthChecks(random: () => number = Math.random) {
      * @returns a function that stops it
      */
     watch(key: string, subject: CheckSubject, checked: Checked): () => void {
-      let checker = checkers.get(key)
-      if (checker === undefined) {
-        checker = startChecker(subject, random)
-        checkers.set(key, checker)
-      }
-      const { watchers, stop } = checker
+      const { watchers, stop } = getOrAdd(checkers, key, () => startChecker(subject, random))
       watchers.add(checked)
       return () => {
         watchers.delete(checked)

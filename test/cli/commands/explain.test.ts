@@ -1,4 +1,4 @@
-// Tests src/cli/print/describe-decision.ts src/cli/in-time.ts
+// Tests src/cli/print/describe-decision.ts
 import { join } from 'node:path'
 import t from 'tap'
 import { freePort } from '../../support/free-port.js'

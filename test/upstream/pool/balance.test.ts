@@ -1,4 +1,4 @@
-// Tests src/upstream/pool/rendezvous.ts
+// Tests src/common/rendezvous.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { hashing, leastRequests, roundRobin } from '../../../src/upstream/pool/balance.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createTurns } from '../../src/fleet/turns.js'
+import { createTurns, deferred, withTimeout } from '../../src/common/wait.js'
 
 t.test('no more run at the same time, the others in their order, also after a failure', async (t) => {
   const turn = createTurns(2)
@@ -24,4 +24,20 @@ t.test('no more run at the same time, the others in their order, also after a fa
   t.equal(most, 2)
   t.same(began, [0, 1, 2, 3, 4, 5, 6])
   t.equal(await turn(async () => 'later'), 'later')
+})
+
+t.test('what comes too late is replaced by a value or an error; what comes in time is not', async (t) => {
+  const never = deferred<string>()
+  t.equal(await withTimeout(never.promise, 1, () => 'late'), 'late')
+  const failing = withTimeout(never.promise, 1, () => {
+    throw new Error('too late')
+  })
+  await t.rejects(failing, { message: 'too late' })
+  t.equal(await withTimeout('here', 60_000, () => 'late'), 'here')
+  const { promise, reject } = deferred()
+  reject(new Error('failed'))
+  await t.rejects(
+    withTimeout(promise, 60_000, () => undefined),
+    { message: 'failed' },
+  )
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { byText } from '../../src/cli/by-text.js'
+import { byText } from '../../src/common/by-text.js'
 
 t.test('values are sorted by their text, whatever the language of the machine', async (t) => {
   const ids = ['b', 'B', 'a', 'ä', 'a']

@@ -1,5 +1,5 @@
 /**
- * Consistent hashing by the highest score (rendezvous, Thaler and Ravishankar 1998): every upstream draws a number from
+ * Consistent hashing by the highest score (rendezvous, Thaler and Ravishankar 1998): every upstream, or member of a split, draws a number from
  * the key, and the highest wins. When one goes, only its own keys move, each to its second best upstream, so that all
  * others get a part of them. When a weight grows, keys move to that upstream only. There is no table to build, and
  * gateways agree without communication.
@@ -26,7 +26,7 @@ function mix(hash: number): number {
  * @param seeds `hashText` of each upstream's address
  * @param weights 0 for those that are passed over; at least one is not 0
  */
-export function bestFor(key: number, seeds: Uint32Array, weights: Float64Array): number {
+export function bestFor(key: number, seeds: ArrayLike<number>, weights: ArrayLike<number>): number {
   let best = -1
   let highest = Number.NEGATIVE_INFINITY
   for (let i = 0; i < seeds.length; i++) {
