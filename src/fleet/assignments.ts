@@ -1,4 +1,4 @@
-import type { Assignment, TierAssignments } from '../limiter/limiter.js'
+import type { Assignment } from '../limiter/limiter.js'
 import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
 const WITH_END = /^(.+) (\d{1,15})$/s
@@ -49,15 +49,29 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
   longestValue: 1024,
 }
 
-export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignments {
+/**
+ * Tiers that operators assigned to consumers. The process holds all of them, so a lookup is a Map read. A message
+ * updates them at once, and a poll does within a second if the message is lost. Values are returned until their end,
+ * even if the present configuration does not have the tier.
+ */
+export type TierAssignments = ReturnType<typeof createAssignments>
+
+export function createAssignments(map: ReplicatedMap<Assignment>) {
+  const { get, find, isWhole, setAll, read, ready, close } = map
   return {
-    get: map.get,
-    find: map.find,
-    isWhole: map.isWhole,
-    set: (consumer, tier, until) => map.set(consumer, tier === undefined ? undefined : { tier, until }),
-    setAll: map.setAll,
-    read: map.read,
-    ready: map.ready,
-    close: map.close,
+    get,
+    find,
+    isWhole,
+    /**
+     * Stores the assignment; `undefined` removes it. Rejects when the store is unreachable.
+     *
+     * @param until unix ms at which it ends by itself, by each gateway's clock
+     */
+    set: (consumer: string, tier: string | undefined, until?: number) =>
+      map.set(consumer, tier === undefined ? undefined : { tier, until }),
+    setAll,
+    read,
+    ready,
+    close,
   }
 }

@@ -163,29 +163,3 @@ export interface Assignment {
   /** Unix ms; undefined until an operator removes it. */
   readonly until: number | undefined
 }
-
-/**
- * Tiers that operators assigned to consumers. The process holds all of them, so a lookup is a Map read. A message
- * updates them at once, and a poll does within a second if the message is lost.
- */
-export interface TierAssignments {
-  /** Returns the assignment until its end, even if the present configuration does not have the tier. */
-  get(consumer: string): Assignment | undefined
-  /** Does the same, and looks the assignment up in the store if it is unknown here. Rejects if the store can't tell. */
-  find(consumer: string): Assignment | undefined | Promise<Assignment | undefined>
-  /** Returns true if all assignments are in memory, so that nothing has to be looked up. */
-  isWhole(): boolean
-  /**
-   * Stores the assignment; `undefined` removes it. Rejects when the store is unreachable.
-   *
-   * @param until unix ms at which it ends by itself, by each gateway's clock
-   */
-  set(consumer: string, tier: string | undefined, until?: number): Promise<void>
-  /** Stores many assignments, in few calls. If it rejects, it may have stored some. */
-  setAll(assignments: readonly (readonly [consumer: string, assignment: Assignment])[]): Promise<void>
-  /** Reads the assignment from the store, for the operator's tools. */
-  read(consumer: string): Promise<Assignment | undefined>
-  /** Resolves when the first full load is done. Earlier reads see what has arrived so far. */
-  readonly ready: Promise<void>
-  close(): Promise<void>
-}

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import type { TierAssignments } from '../../src/fleet/assignments.js'
 import { ASSIGNMENTS, createAssignments } from '../../src/fleet/assignments.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
-import type { TierAssignments } from '../../src/limiter/limiter.js'
+
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
 import { memoryAssignments } from '../support/gateway/gateway.js'

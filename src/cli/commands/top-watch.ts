@@ -1,16 +1,16 @@
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { TopAnswer } from '../../admin/routes/top.js'
 import { deferred } from '../../common/wait.js'
-import type { Dimension } from '../../telemetry/top/top.js'
+import type { Dimension, TopQuestion } from '../../telemetry/top/top.js'
+import { queryOf } from '../api-path.js'
 import type { Control } from '../client/admin-client.js'
-import { askTop, type TopWhat } from '../client/ask-top.js'
 import { type Key, openScreen } from '../print/screen.js'
 import { painter } from '../print/terminal.js'
 import { cutTo, topLines } from '../print/top-table.js'
 
 export interface WatchOptions {
   readonly control: Control
-  readonly what: TopWhat
+  readonly what: TopQuestion
   readonly intervalMs: number
   readonly stdin: ReadStream
   readonly stdout: WriteStream
@@ -31,7 +31,9 @@ const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ scroll 
 export async function watchTop({ control, what, intervalMs, stdin, stdout, env }: WatchOptions) {
   const paint = painter(stdout, env)
   let asked = what
-  let told: TopAnswer | undefined = await askTop(control, what, ROWS)
+  const ask = ({ by, service, tier }: TopQuestion): Promise<TopAnswer> =>
+    control.call('GET', `/top${queryOf({ by, n: String(ROWS), service, tier })}`)
+  let told: TopAnswer | undefined = await ask(asked)
   const names = await control.services()
   let problem: string | undefined
   let scrolled = 0
@@ -66,7 +68,7 @@ export async function watchTop({ control, what, intervalMs, stdin, stdout, env }
     clearTimeout(timer)
     const mine = ++turn
     try {
-      const answer = await askTop(control, asked, ROWS)
+      const answer = await ask(asked)
       if (mine !== turn) return
       told = answer
       problem = undefined
@@ -78,7 +80,7 @@ export async function watchTop({ control, what, intervalMs, stdin, stdout, env }
     timer = setTimeout(() => void look(), intervalMs)
   }
 
-  function turnTo(next: TopWhat): void {
+  function turnTo(next: TopQuestion): void {
     asked = next
     told = undefined
     scrolled = 0

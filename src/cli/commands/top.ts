@@ -1,7 +1,8 @@
 import type { ReadStream, WriteStream } from 'node:tty'
+import type { TopAnswer } from '../../admin/routes/top.js'
 import { formatDuration, parseDuration } from '../../config/values/quantities.js'
 import { DIMENSIONS, type Dimension } from '../../telemetry/top/top.js'
-import { askTop } from '../client/ask-top.js'
+import { queryOf } from '../api-path.js'
 import { didYouMean, WrongUse } from '../command.js'
 import { adminCommand } from '../define-command.js'
 import { painter, print } from '../print/terminal.js'
@@ -52,7 +53,8 @@ already hold as much at once as one consumer may`,
         const streams = { stdin: stdin as ReadStream, stdout: stdout as WriteStream }
         return watchTop({ control, what, intervalMs, env, ...streams })
       }
-      const told = await askTop(control, what, ONCE_ROWS)
+      const query = queryOf({ by, n: String(ONCE_ROWS), service, tier })
+      const told = await control.call<TopAnswer>('GET', `/top${query}`)
       if (json) return { data: told, text: '' }
       const columns = stdout.isTTY ? stdout.columns! : Number.POSITIVE_INFINITY
       const { head, rows, foot } = topLines({ ...what, told, problem: undefined, columns }, paint)

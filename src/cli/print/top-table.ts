@@ -1,14 +1,11 @@
 import type { TopAnswer } from '../../admin/routes/top.js'
-import type { Dimension } from '../../telemetry/top/top.js'
+import type { Dimension, TopQuestion } from '../../telemetry/top/top.js'
 import { fit, visibleText, widthOf } from './display-width.js'
 import type { Paint } from './terminal.js'
 import { ago } from './time.js'
 
 /** State that `tidegate top` shows: the data and the room for it. */
-export interface TopView {
-  readonly by: Dimension
-  readonly service: string | undefined
-  readonly tier: string | undefined
+export interface TopView extends TopQuestion {
   /** Latest answer; undefined before the first. */
   readonly told: TopAnswer | undefined
   /** Why there is no newer answer. */

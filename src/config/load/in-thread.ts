@@ -1,20 +1,8 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import type { Config } from '../schema/schema.js'
-import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
-import type { Included } from './include.js'
-import { type ConfigError, type LoadOptions, type LoadResult, loadConfig } from './load.js'
-import type { ThreadAnswer, ThreadQuestion } from './thread.js'
-
-export type LoadedInThread =
-  | {
-      readonly ok: true
-      readonly config: Config
-      readonly hashes: ConfigHashes
-      readonly warnings: readonly ConfigError[]
-      readonly included: Included
-    }
-  | Extract<LoadResult, { readonly ok: false }>
+import { configHashes } from '../snapshot/hash.js'
+import { type LoadOptions, loadConfig } from './load.js'
+import type { LoadedInThread, ThreadAnswer, ThreadQuestion } from './thread.js'
 
 /**
  * Size from which a file is read in a separate thread, in bytes: about 300 routes. A thread takes longer to start than
@@ -42,10 +30,8 @@ export async function loadInThread(
     // No thread could be started (memory, a limit on processes): loading late is better than not at all.
     return loadHere(text, question)
   }
-  if ('errors' in answer) return { ok: false, ...answer }
   for (const object of answer.bare) Object.setPrototypeOf(object, null)
-  const { config, hashes, warnings, included } = answer
-  return { ok: true, config, hashes, warnings, included }
+  return answer.loaded
 }
 
 function loadHere(text: string, question: LoadOptions): LoadedInThread {

@@ -1,11 +1,9 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import type { Config } from '../schema/schema.js'
 import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
-import type { Included } from './include.js'
-import { type ConfigError, type LoadOptions, loadConfig } from './load.js'
+import { type LoadOptions, type LoadResult, loadConfig } from './load.js'
 
 /**
- * Entry of the thread that `loadApart` starts. `workerData` is a `ThreadQuestion`, and the only message a
+ * Entry of the thread that `loadInThread` starts. `workerData` is a `ThreadQuestion`, and the only message a
  * `ThreadAnswer`.
  */
 
@@ -13,28 +11,25 @@ export interface ThreadQuestion extends LoadOptions {
   readonly text: string
 }
 
-export type ThreadAnswer =
-  | {
-      readonly config: Config
+export type LoadedInThread =
+  | (Pick<Extract<LoadResult, { readonly ok: true }>, 'ok' | 'config' | 'warnings' | 'included'> & {
       readonly hashes: ConfigHashes
-      /** Objects of the configuration without a prototype. A copy between threads gives them one. */
-      readonly bare: readonly object[]
-      readonly warnings: readonly ConfigError[]
-      readonly included: Included
-    }
-  | {
-      readonly errors: readonly ConfigError[]
-      readonly warnings: readonly ConfigError[]
-      readonly included: Included
-      readonly missing: readonly string[]
-    }
+    })
+  | Extract<LoadResult, { readonly ok: false }>
+
+export interface ThreadAnswer {
+  readonly loaded: LoadedInThread
+  /** Objects of the configuration without a prototype. A copy between threads gives them one. */
+  readonly bare: readonly object[]
+}
 
 function answer({ text, ...options }: ThreadQuestion): ThreadAnswer {
   const loaded = loadConfig(text, options)
-  const { warnings, included } = loaded
-  if (!loaded.ok) return { errors: loaded.errors, warnings, included, missing: loaded.missing ?? [] }
-  const { config } = loaded
-  return { config, hashes: configHashes(config), bare: [...bareObjects(config)], warnings, included }
+  if (!loaded.ok) return { loaded, bare: [] }
+  // Functions cannot be sent.
+  const { ok, config, warnings, included } = loaded
+  const hashes = configHashes(config)
+  return { loaded: { ok, config, hashes, warnings, included }, bare: [...bareObjects(config)] }
 }
 
 /**

@@ -1,4 +1,5 @@
-import type { Assignment, TierAssignments } from '../../limiter/limiter.js'
+import type { TierAssignments } from '../../fleet/assignments.js'
+import type { Assignment } from '../../limiter/limiter.js'
 import type { Found, TierSource } from '../../tier-sources/tier-source.js'
 import type { OpenTierSources } from '../../tier-sources/tier-sources.js'
 import type { Exchange } from '../exchange/exchange.js'

@@ -6,6 +6,7 @@ import {
   connect,
   LOST,
   type ServerConnection,
+  sendingOver,
   type TakeConnection,
   type TakeConnectionEvents,
 } from './take-connection.js'
@@ -36,9 +37,10 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
   let current: ServerConnection | undefined
   let events: TakeConnectionEvents | undefined
   let timer: NodeJS.Timeout | undefined
-  let corked = false
   /** Commands that wait for the connection. */
   let waiting: { readonly wire: string; readonly onReply: OnBytes }[] = []
+
+  const sending = sendingOver(() => current)
 
   function open(): void {
     if (current !== undefined || timer !== undefined || node.status === 'end') return
@@ -77,9 +79,7 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
       timer.unref()
       if (wasReady) events.onLost()
     }
-    const all = waiting
-    waiting = []
-    for (const { onReply } of all) onReply(new Error(error?.message ?? LOST), undefined)
+    failWaiting(error?.message)
   }
 
   function close(): void {
@@ -88,13 +88,17 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
     timer = undefined
   }
 
+  function failWaiting(why = LOST): void {
+    const all = waiting
+    waiting = []
+    for (const { onReply } of all) onReply(new Error(why), undefined)
+  }
+
   function end(): void {
     const ended = current
     current = undefined
     ended?.end(node.options.disconnectTimeout ?? 0)
-    const all = waiting
-    waiting = []
-    for (const { onReply } of all) onReply(new Error(LOST), undefined)
+    failWaiting()
   }
 
   node.once('end', () => {
@@ -103,31 +107,16 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
   })
 
   return {
-    isReady: () => current?.isReady() === true,
+    ...sending,
     open,
-    send(wire, onReply) {
-      if (current?.isReady() !== true) {
-        onReply(new Error(LOST), undefined)
-        return
-      }
-      current.send(wire, onReply)
-      if (!corked) current.flush()
-    },
     request(wire, onReply) {
       open()
       if (current === undefined) onReply(new Error(LOST), undefined)
       else if (!current.isReady()) waiting.push({ wire, onReply })
       else {
         current.sendForBytes(wire, onReply)
-        if (!corked) current.flush()
+        sending.flush()
       }
-    },
-    cork() {
-      corked = true
-    },
-    uncork() {
-      corked = false
-      current?.flush()
     },
     bytesRead: () => current?.bytesRead() ?? 0,
     watch(watching) {

@@ -34,7 +34,6 @@ const CLOSED = 'the server closed the connection for decisions before it was rea
 export function createTakeConnection(node: Redis, events: TakeConnectionEvents) {
   let current: ServerConnection | undefined
   let timer: NodeJS.Timeout | undefined
-  let corked = false
   let closed = false
 
   function open(): void {
@@ -70,29 +69,7 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents) 
   open()
 
   return {
-    isReady: (): boolean => current?.isReady() === true,
-    /**
-     * Sends a command: at once, or with others at `uncork`. Replies come in the order of the commands. A command is never
-     * sent again.
-     *
-     * @param wire the command in RESP, ASCII only
-     */
-    send(wire: string, onReply: OnReply): void {
-      if (current?.isReady() !== true) {
-        onReply(new Error(LOST), undefined)
-        return
-      }
-      current.send(wire, onReply)
-      if (!corked) current.flush()
-    },
-    /** Gathers what is sent until `uncork`, which writes it at once. */
-    cork(): void {
-      corked = true
-    },
-    uncork(): void {
-      corked = false
-      current?.flush()
-    },
+    ...sendingOver(() => current),
     /** Ends the connection once it has been written to. No other one is opened. */
     close(): void {
       closed = true
@@ -100,6 +77,44 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents) 
       node.off('ready', open)
       node.off('close', drop)
       current?.end(node.options.disconnectTimeout ?? 0)
+    },
+  }
+}
+
+/** Sends over the connection that there is at present. */
+export function sendingOver(current: () => ServerConnection | undefined) {
+  let corked = false
+
+  /** Writes what was sent, unless it is gathered. */
+  function flush(): void {
+    if (!corked) current()?.flush()
+  }
+
+  return {
+    isReady: (): boolean => current()?.isReady() === true,
+    /**
+     * Sends a command: at once, or with others at `uncork`. Replies come in the order of the commands. A command is never
+     * sent again.
+     *
+     * @param wire the command in RESP, ASCII only
+     */
+    send(wire: string, onReply: OnReply): void {
+      const connection = current()
+      if (connection?.isReady() !== true) {
+        onReply(new Error(LOST), undefined)
+        return
+      }
+      connection.send(wire, onReply)
+      flush()
+    },
+    flush,
+    /** Gathers what is sent until `uncork`, which writes it at once. */
+    cork(): void {
+      corked = true
+    },
+    uncork(): void {
+      corked = false
+      flush()
     },
   }
 }

@@ -1,21 +1,15 @@
 import type { RequestRecord } from '../record/record.js'
 import { asciiOnly, createLineBuilder } from './access-line.js'
 import type { LineFilter } from './line-filter.js'
-import { createLineSink } from './line-sink.js'
+import { createLineSink, type LineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 
 /** Writes one JSON line per request. `docs/logs.md` lists the fields. */
-export interface AccessLog {
+export interface AccessLog extends Omit<LineSink, 'write'> {
   /** Writes a line. Never waits, never throws: a line without room is counted in `dropped`. */
   write(r: RequestRecord): void
-  flush(timeoutMs?: number): Promise<void>
-  flushSync(): void
-  dropped(): number
   /** Returns the number of filtered lines by reason. */
   leftOut(): Readonly<Record<string, number>>
-  /** Reopens the file after a log rotation has moved it away. */
-  reopen(): void
-  close(): Promise<void>
 }
 
 export interface AccessLogOptions {
@@ -38,16 +32,13 @@ export function createAccessLog(options: AccessLogOptions): AccessLog {
   const line = createLineBuilder()
   const { filter } = options
   return {
+    ...sink,
     write(r) {
       if (filter !== undefined && !filter.keeps(r)) return
       const text = line(r)
       sink.write(whole === undefined || text.length <= whole ? text : shorten(text))
     },
-    flush: sink.flush,
-    flushSync: sink.flushSync,
-    dropped: sink.dropped,
     leftOut: () => filter?.leftOut() ?? {},
-    reopen: sink.reopen,
     close() {
       filter?.close()
       return sink.close()

@@ -1,15 +1,10 @@
 import { type Logger, pino } from 'pino'
-import { createLineSink } from './line-sink.js'
+import { createLineSink, type LineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 
 /** Logs events of the gateway itself: start, reloads, degraded mode, errors. The access log has the requests. */
-export interface EventLog {
+export interface EventLog extends Pick<LineSink, 'flush' | 'flushSync' | 'dropped' | 'close'> {
   readonly log: Logger
-  flush(timeoutMs?: number): Promise<void>
-  /** Writes the last lines before the process ends. */
-  flushSync(): void
-  dropped(): number
-  close(): Promise<void>
 }
 
 export interface LogOptions {
@@ -54,7 +49,7 @@ export function createLog(options: LogOptions): EventLog {
     },
     { write: (line: string) => sink.write(line) },
   )
-  return { log, flush: sink.flush, flushSync: sink.flushSync, dropped: sink.dropped, close: sink.close }
+  return { ...sink, log }
 }
 
 /**

@@ -1,4 +1,4 @@
-// Tests src/cli/client/{admin-option,ask-top}.ts
+// Tests src/cli/client/admin-option.ts
 import { PassThrough } from 'node:stream'
 import type { ReadStream, WriteStream } from 'node:tty'
 import t, { type Test } from 'tap'
