@@ -1,6 +1,7 @@
 import t from 'tap'
 import { noBrowser, startBrowser } from '../support/browser.js'
 import { startPageSite } from '../support/page-site.js'
+import { testConsumer } from './page/consumer.js'
 import { testKeyboard } from './page/keyboard.js'
 import { testOtherSites } from './page/other-sites.js'
 import { testPolicy } from './page/policy.js'
@@ -17,5 +18,6 @@ else {
   await t.test('policy', (t) => testPolicy(t, browser, site))
   await t.test('keyboard', (t) => testKeyboard(t, browser, site))
   await t.test('views', (t) => testViews(t, browser, site))
+  await t.test('consumer', (t) => testConsumer(t, browser, site))
   await t.test('states', (t) => testStates(t, browser, site))
 }

@@ -11,8 +11,7 @@ import {
   MOST_DENIALS,
 } from '../../../src/telemetry/decisions/all-gateways-denials.js'
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
-import { EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
-import { snapshotOf } from '../../support/gateway/gateway.js'
+import { configOf, EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 const snapshot = exampleSnapshot()
@@ -32,16 +31,6 @@ function keptOf(ids: readonly string[], consumer = 'alice', from = 1_760_000_000
 
 const numbered = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name}-${i}`)
 const withKeys = (yaml: string) => yaml.replace('api_key: { keys:', 'api_key: { store: true, keys:')
-
-/** A configuration that does not change. */
-function configOf(yaml: string) {
-  const compiled = snapshotOf(yaml)
-  return {
-    current: () => compiled,
-    status: () => ({}),
-    reload: () => Promise.resolve({ result: 'unchanged' as const }),
-  }
-}
 
 t.test('GET /consumers/{id} tells tier, limits, boosts, overrides, keys and denials at once', async (t) => {
   const { call } = await startAdmin(t, {

@@ -88,7 +88,11 @@ export async function testViews(t: Test, browser: Browser, site: PageSite): Prom
         const strange: string[] = []
         page.on('request', (request) => {
           const { pathname } = new URL(request.url())
-          if (!/^\/(?:$|page\/|consumers\/[^/]+$|overview$|top$|history$|whoami$|decisions\/[^/]+$)/.test(pathname))
+          if (
+            !/^\/(?:$|page\/|consumers\/[^/]+$|overview$|top$|history$|whoami$|decisions\/[^/]+$)/.test(
+              pathname,
+            )
+          )
             strange.push(pathname)
         })
         page.on('dialog', (dialog) => {

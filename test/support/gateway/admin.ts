@@ -21,7 +21,7 @@ import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
 import { createFamilies } from '../../../src/telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../../src/telemetry/metrics/overview.js'
-import { memoryAssignments } from './gateway.js'
+import { memoryAssignments, snapshotOf } from './gateway.js'
 
 export const EXAMPLE = `
 listen: 127.0.0.1:0
@@ -81,6 +81,16 @@ function exampleCompiled(): Snapshot {
   const result = loadConfig(EXAMPLE, { file: 'test.yaml', env: {} })
   if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
   return compileSnapshot(result.config, NOW)
+}
+
+/** A configuration for `startAdmin` that does not change. */
+export function configOf(yaml: string): AdminDeps['config'] {
+  const compiled = snapshotOf(yaml)
+  return {
+    current: () => compiled,
+    status: () => ({}),
+    reload: () => Promise.resolve({ result: 'unchanged' as const }),
+  }
 }
 
 /** Starts the admin server on a free port, over counts in memory whose clock stands still. Closes it when the test ends. */
