@@ -7,6 +7,7 @@ import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
 import type { FleetAnswer } from '../../src/admin/routes/fleet.js'
+import type { ServicesAnswer } from '../../src/admin/routes/services.js'
 import { startLoad } from '../support/gateway/load.js'
 import { withPaths } from '../support/gateway/paths.js'
 import { type GatewayProcess, startBackend, startProcess, tally } from '../support/gateway/process.js'
@@ -146,6 +147,8 @@ t.test('two workers act as one gateway', async (t) => {
       workers.map((worker) => worker.hash),
       [hash, hash],
     )
+    const { reloads } = await ask<{ reloads: object[] }>(gateway, '/config')
+    t.match(reloads, [{ result: 'applied', by: 'admin', hash, changed: [/more/] }])
     const { gateways } = await ask<FleetAnswer>(gateway, '/fleet')
     t.match(gateways, [
       { workers: 2, config: { hash, others: [], receipts: [{ hash }, { hash: before.hash }] } },
@@ -174,6 +177,9 @@ t.test('two workers act as one gateway', async (t) => {
     t.equal(await used(), 20)
     t.match(await ask(gateway, '/consumers/ada/tier', 'PUT', { tier: 'pro' }), { tier: 'pro' })
     t.strictSame(await limited(15), { 200: 10, 429: 5 })
+    const { services } = await ask<ServicesAnswer>(gateway, '/services?match=limited')
+    const denied = services[0]!.tiers.map(({ limits }) => limits[0]!.decisions.denied)
+    t.strictSame(denied, [5, 5], 'GET /services adds up what both have counted')
   })
 
   await t.test('a rotation of the access log reaches both workers, and every line is whole', async (t) => {
