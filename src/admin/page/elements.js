@@ -133,7 +133,7 @@ export function table({ caption, heads, rows, none }) {
   )
   return element(
     'div',
-    { class: 'scroll', role: 'region', 'aria-label': caption, tabindex: 0 },
+    { class: 'scroll', role: 'group', 'aria-label': caption, tabindex: 0 },
     element(
       'table',
       {},
