@@ -1,7 +1,7 @@
 // The chart of the last hour: responses by class, stacked; percentiles; when the gateways decided without the store or
 // shed; what happened. The pointer or the arrow keys show the numbers of ten seconds.
 
-import { element, note, show, svg, table, timeOf } from './elements.js'
+import { element, note, show, svg, swatch, table, timeOf } from './elements.js'
 import { areas, byMinutes, lines, milliseconds, number, rate, roundTop, seen, stretches } from './figures.js'
 
 const HOUR_MS = 3_600_000
@@ -138,7 +138,7 @@ export function createChart() {
         element(
           'p',
           { class: kind === 'event' ? 'wide' : undefined },
-          swatch(kind),
+          kind === undefined || kind === 'event' ? null : swatch(kind),
           `${name} `,
           element('b', {}, value),
         ),
@@ -172,8 +172,6 @@ export function createChart() {
 
 const percent = (share) => `${(share * 100).toFixed(3)}%`
 const clock = (ms, options) => new Date(ms).toLocaleTimeString([], options)
-const swatch = (kind) =>
-  kind === undefined || kind === 'event' ? null : element('i', { class: `swatch ${kind}` })
 const sum = (values) => values.reduce((all, value) => all + value, 0)
 /** Returns responses a second, by class. */
 const ratesOf = ({ responses }, every) => CLASSES.map(([name]) => (responses[name] * 1000) / every)

@@ -192,6 +192,8 @@ const link = (place, id) =>
 export const consumerLink = (id) => link('consumer', id)
 export const requestLink = (id) => link('why', id)
 
+/** A spot in the colour of a class of responses, for a legend. */
+export const swatch = (kind) => element('i', { class: `swatch ${kind}` })
 export const pill = (text, kind) => element('span', { class: `pill ${kind}` }, text)
 export function hashMark(hash) {
   const hue = Number.parseInt(hash.slice(0, 4), 16) % 360

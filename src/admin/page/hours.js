@@ -1,6 +1,6 @@
 // Use by hour, as small bars and as a table.
 
-import { element, svg, table } from './elements.js'
+import { element, svg, swatch, table } from './elements.js'
 import { number } from './figures.js'
 
 const WIDTH = 100 / 24
@@ -20,7 +20,7 @@ export function hoursChart(hours) {
         height: `${(count / most) * 100}%`,
       })
     const label = `${timeText(hour)}: ${number(requests)} served, ${number(denied)} denied`
-    return svg('g', {}, svg('title', {}, label), rect(0, requests, 'used'), rect(requests, denied, 'over'))
+    return svg('g', {}, svg('title', {}, label), rect(0, requests, 'ok'), rect(requests, denied, 'limited'))
   })
   const rows = [...hours].reverse().map(({ hour, requests, cost, denied }) => ({
     key: hour,
@@ -33,14 +33,7 @@ export function hoursChart(hours) {
       'p',
       { class: 'note ends' },
       element('span', {}, timeText(hours[0].hour)),
-      element(
-        'span',
-        {},
-        element('i', { class: 'mark used' }),
-        'served ',
-        element('i', { class: 'mark over' }),
-        'denied',
-      ),
+      element('span', {}, swatch('ok'), 'served ', swatch('limited'), 'denied'),
       element('span', {}, 'now'),
     ),
     element(
