@@ -1,3 +1,4 @@
+import { compareText } from '../common/by-text.js'
 import { fieldsOf, isCount, isTime, parseJson } from '../common/json.js'
 import { groupBy } from '../common/maps.js'
 import { NAME_PATTERN } from '../config/values/scalar-types.js'
@@ -155,7 +156,10 @@ export function gatewaysOf(processes: readonly ProcessStatus[]): GatewayStatus[]
   const byGateway = groupBy(processes, ({ gateway }) => gateway)
   return [...byGateway.values()]
     .map(mergeProcesses)
-    .sort((a, b) => compare(a.group ?? '', b.group ?? '') || compare(a.name, b.name) || compare(a.id, b.id))
+    .sort(
+      (a, b) =>
+        compareText(a.group ?? '', b.group ?? '') || compareText(a.name, b.name) || compareText(a.id, b.id),
+    )
 }
 
 function mergeProcesses(all: readonly ProcessStatus[]): GatewayStatus {
@@ -254,9 +258,5 @@ function most<T>(values: readonly T[], rank: (value: T) => number): T {
 }
 
 function unique(values: readonly string[]): string[] {
-  return [...new Set(values)].sort(compare)
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
+  return [...new Set(values)].sort(compareText)
 }

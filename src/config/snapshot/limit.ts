@@ -1,3 +1,4 @@
+import { given } from '../../common/maps.js'
 import type { Algorithm } from '../schema/algorithms.js'
 import type { LimitSettings } from '../schema/services.js'
 import { formatDuration, formatRate } from '../values/quantities.js'
@@ -158,18 +159,16 @@ export function limitData(limit: Limit): LimitData {
     algorithm,
     by,
     amount,
-    ...(share === undefined ? {} : { share }),
-    ...(shareOf === undefined ? {} : { share_of: shareOf }),
-    ...(changed === undefined
-      ? {}
-      : {
-          changed: {
-            tier_amount: changed.tier,
-            override: changed.override ?? null,
-            boost: changed.boost,
-            until: next === undefined ? null : new Date(next.at).toISOString(),
-          },
-        }),
+    ...given({
+      share,
+      share_of: shareOf,
+      changed: changed && {
+        tier_amount: changed.tier,
+        override: changed.override ?? null,
+        boost: changed.boost,
+        until: next === undefined ? null : new Date(next.at).toISOString(),
+      },
+    }),
   }
   if (calendar !== undefined) return { ...common, period: calendar.period, time_zone: calendar.timeZone }
   if (algorithm === 'concurrency') return { ...common, lease_ms: windowMs }

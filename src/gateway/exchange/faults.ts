@@ -4,6 +4,15 @@ export interface Breakable {
   broken(error: unknown): void
 }
 
+/** Runs a step that a socket, a promise or a timer calls. If it throws, only its owner ends. */
+export function guarded(owner: Breakable, step: () => void): void {
+  try {
+    step()
+  } catch (error) {
+    owner.broken(error)
+  }
+}
+
 /**
  * Key of the owner, which is stored on the response. Callbacks of sockets, streams and timers catch errors, and have
  * the response at hand. A context per request, such as `AsyncLocalStorage`, would cost every request time.

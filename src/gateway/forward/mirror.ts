@@ -10,6 +10,7 @@ import type { Upstreams } from '../../upstream/pool/pool.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
+import { type Breakable, guarded } from '../exchange/faults.js'
 import { beginCall } from '../exchange/trace.js'
 import type { Watchdog, Watched } from '../exchange/watchdog.js'
 import type { Lifecycle } from '../request-lifecycle.js'
@@ -66,7 +67,7 @@ export function createMirror(
 }
 
 /** A copy of a request. Whatever happens to it, the original is not affected. */
-export class Copy implements ResponseHandler, Watched {
+export class Copy implements ResponseHandler, Watched, Breakable {
   watchSlot = -1
   #chunks: Buffer[] = []
   #size = 0
@@ -100,7 +101,7 @@ export class Copy implements ResponseHandler, Watched {
 
   /** Sends it, with a body that is known already, or none. */
   send(body: Buffer | undefined): void {
-    this.#attempt(() => {
+    guarded(this, () => {
       if (body !== undefined && body.length > MAX_BODY) this.#end('too_large')
       else this.#dispatch(body)
     })
@@ -108,7 +109,7 @@ export class Copy implements ResponseHandler, Watched {
 
   #take = (chunk: Buffer): void => {
     this.#size += chunk.length
-    if (this.#size > MAX_BODY) this.#attempt(() => this.#end('too_large'))
+    if (this.#size > MAX_BODY) guarded(this, () => this.#end('too_large'))
     else this.#chunks.push(chunk)
   }
 
@@ -117,29 +118,20 @@ export class Copy implements ResponseHandler, Watched {
     if (!this.req.complete) return
     const body = Buffer.concat(this.#chunks)
     const { bodyDigest } = this.x
-    this.#attempt(() => {
+    guarded(this, () => {
       if (bodyDigest !== undefined && !isBodyOf(bodyDigest, body)) this.#end('aborted')
       else this.#dispatch(body)
     })
   }
 
   #closed = (): void => {
-    if (this.#target === undefined) this.#attempt(() => this.#end('aborted'))
-  }
-
-  /** Runs a step. If it throws, only the copy ends, wherever the call came from. */
-  #attempt(step: () => void): void {
-    try {
-      step()
-    } catch (error) {
-      this.broken(error)
-    }
+    if (this.#target === undefined) guarded(this, () => this.#end('aborted'))
   }
 
   broken(error: unknown): void {
     this.internal(this.x, error)
-    if (!this.#over) this.#attempt(() => this.#end('failed'))
-    if (this.#sent === undefined) this.#attempt(() => this.#release('unknown', ''))
+    if (!this.#over) guarded(this, () => this.#end('failed'))
+    if (this.#sent === undefined) guarded(this, () => this.#release('unknown', ''))
     else this.#sent.abort()
   }
 
@@ -192,7 +184,7 @@ export class Copy implements ResponseHandler, Watched {
     if (status < 200 || target === undefined) return
     this.#outcome = outcomeOf(status)
     if (this.#call !== undefined) this.#call.status = status
-    this.#attempt(() => this.upstreams.answered(target))
+    guarded(this, () => this.upstreams.answered(target))
   }
 
   onData(): boolean {
@@ -200,8 +192,8 @@ export class Copy implements ResponseHandler, Watched {
   }
 
   onComplete(): void {
-    this.#attempt(() => this.#release(this.#outcome, ''))
-    this.#attempt(() => this.#end('answered'))
+    guarded(this, () => this.#release(this.#outcome, ''))
+    guarded(this, () => this.#end('answered'))
   }
 
   onError(error: Error): void {
@@ -211,8 +203,8 @@ export class Copy implements ResponseHandler, Watched {
     }
     // A copy that took too long says as much about the upstream as one that failed.
     const outcome = this.#sent !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
-    this.#attempt(() => this.#release(outcome, errorText(error)))
-    this.#attempt(() => this.#end('failed'))
+    guarded(this, () => this.#release(outcome, errorText(error)))
+    guarded(this, () => this.#end('failed'))
   }
 
   #letGo(): void {

@@ -8,7 +8,7 @@ import type { Upstreams } from '../../upstream/pool/pool.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { Sender } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
-import type { Breakable } from '../exchange/faults.js'
+import { type Breakable, guarded } from '../exchange/faults.js'
 import { answerCall, beginCall, endCall, failCall } from '../exchange/trace.js'
 import type { Watchdog } from '../exchange/watchdog.js'
 import { callerOf } from '../identify/caller.js'
@@ -125,11 +125,7 @@ export class UpstreamAttempts implements Asking {
     this.waitingSince = 0
     const turn = (step: () => void): void => {
       this.#leaveQueue = undefined
-      try {
-        step()
-      } catch (error) {
-        this.owner.broken(error)
-      }
+      guarded(this.owner, step)
     }
     this.#leaveQueue = this.deps.upstreams.wait({
       service,

@@ -7,7 +7,7 @@ import { outcomeOf } from '../../upstream/pool/outliers.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
-import type { Breakable } from '../exchange/faults.js'
+import { type Breakable, guarded } from '../exchange/faults.js'
 import { failCall, readGrpcStatus } from '../exchange/trace.js'
 import { Attempt, type AttemptEvents, type Trailers } from './attempt.js'
 import type { Replay, ReplayMemory } from './body-buffer.js'
@@ -315,16 +315,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   /** Reports an error thrown while the upstream finished. The pool may not have been told, so it is told now. */
   #brokenAtEnd(error: unknown): void {
     this.broken(error)
-    this.#try(() => this.attempts.settle('unknown'))
-  }
-
-  /** Runs a step that is called from outside. If it throws, only this exchange ends. */
-  #try(step: () => void): void {
-    try {
-      step()
-    } catch (error) {
-      this.broken(error)
-    }
+    guarded(this, () => this.attempts.settle('unknown'))
   }
 
   /** Asks for more after `data` returned false. */
@@ -358,7 +349,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
     const target = attempts.target!
     const failure: Refusal = { code: 'upstream_connect_timeout', cause: `no connection within ${connect} ms` }
     attempts.abandon(failure)
-    this.#attempt!.abandon(() => this.#try(() => this.deps.upstreams.ended(target, 'unknown')))
+    this.#attempt!.abandon(() => guarded(this, () => this.deps.upstreams.ended(target, 'unknown')))
     attempts.elsewhere(failure)
   }
 

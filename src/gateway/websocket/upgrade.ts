@@ -6,6 +6,7 @@ import type { Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { Exchange } from '../exchange/exchange.js'
+import { guarded } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { type AttemptDeps, type AttemptOwner, UpstreamAttempts } from '../forward/upstream-attempts.js'
 import { errorText } from '../forward/upstream-error.js'
@@ -72,11 +73,7 @@ export class Upgrade implements AttemptOwner, HandshakeEvents, Watched {
 
   /** Runs a step that a socket, a promise or a timer calls. If it throws, only this exchange ends. */
   attempt(step: () => void): void {
-    try {
-      step()
-    } catch (error) {
-      this.broken(error)
-    }
+    guarded(this, step)
   }
 
   broken(error: unknown): void {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
+import { given } from '../../common/maps.js'
 import type { Config } from '../../config/schema/schema.js'
 import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
 import { type Log, throttledWarning } from '../../log-throttle.js'
@@ -108,9 +109,8 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
               hosts: first.hosts,
               primary: first.sentinelPrimary,
               options: {
-                ...(store.sentinel?.username === undefined ? {} : { username: store.sentinel.username }),
-                ...(store.sentinel === undefined ? {} : { password: store.sentinel.password }),
-                ...(options.tls === undefined ? {} : { tls: options.tls }),
+                ...given({ username: store.sentinel?.username, password: store.sentinel?.password }),
+                ...given({ tls: options.tls }),
                 // With RESP3, its lists would be maps.
                 protocol: 2,
                 retryStrategy: () => null,
@@ -154,15 +154,12 @@ function parse(text: string): RedisAddress {
 }
 
 function tlsOptions(tls: NonNullable<StoreAddress['tls']>): ConnectionOptions {
-  return {
-    ...(tls.ca === undefined ? {} : { ca: readPem('ca', tls.ca) }),
-    ...(tls.cert === undefined ? {} : { cert: readPem('cert', tls.cert) }),
-    ...(tls.key === undefined ? {} : { key: readPem('key', tls.key) }),
-    ...(tls.server_name === undefined ? {} : { servername: tls.server_name }),
-  }
+  const [ca, cert, key] = (['ca', 'cert', 'key'] as const).map((name) => readPem(name, tls[name]))
+  return given({ ca, cert, key, servername: tls.server_name })
 }
 
-function readPem(name: string, file: string): Buffer {
+function readPem(name: string, file: string | undefined): Buffer | undefined {
+  if (file === undefined) return undefined
   try {
     return readFileSync(file)
   } catch (error) {
@@ -175,9 +172,7 @@ function readPem(name: string, file: string): Buffer {
 
 function connectionOptions(address: RedisAddress, tls: ConnectionOptions | undefined) {
   return {
-    ...(address.username === undefined ? {} : { username: address.username }),
-    ...(address.password === undefined ? {} : { password: address.password }),
-    ...(tls === undefined ? {} : { tls }),
+    ...given({ username: address.username, password: address.password, tls }),
     connectionName: 'tidegate',
     connectTimeout: 1000,
     disconnectTimeout: 100,

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { given } from '../../common/maps.js'
 import type { Config } from '../../config/schema/schema.js'
 import type { OtelEnvironment, SignalEnvironment } from './otel-environment.js'
 import type { OtlpOptions } from './push.js'
@@ -66,16 +67,16 @@ export function certificatesOf({
   clientCertificate,
   clientKey,
 }: SignalEnvironment): OtlpOptions['tls'] {
-  if (certificate === undefined && clientCertificate === undefined && clientKey === undefined)
-    return undefined
-  return {
-    ...(certificate !== undefined && { ca: pem('CERTIFICATE', certificate) }),
-    ...(clientCertificate !== undefined && { cert: pem('CLIENT_CERTIFICATE', clientCertificate) }),
-    ...(clientKey !== undefined && { key: pem('CLIENT_KEY', clientKey) }),
-  }
+  const tls = given({
+    ca: pem('CERTIFICATE', certificate),
+    cert: pem('CLIENT_CERTIFICATE', clientCertificate),
+    key: pem('CLIENT_KEY', clientKey),
+  })
+  return Object.keys(tls).length === 0 ? undefined : tls
 }
 
-function pem(variable: string, path: string): Buffer {
+function pem(variable: string, path: string | undefined): Buffer | undefined {
+  if (path === undefined) return undefined
   try {
     return readFileSync(path)
   } catch (error) {

@@ -1,4 +1,5 @@
 import { type Logger, pino } from 'pino'
+import { given } from '../../common/maps.js'
 import { createLineSink, type LineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 
@@ -58,13 +59,8 @@ export function createLog(options: LogOptions): EventLog {
  */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error
-  const { code } = error as NodeJS.ErrnoException
-  return {
-    type: error.name,
-    message: error.message,
-    ...(code === undefined ? {} : { code }),
-    ...(error.stack === undefined ? {} : { stack: error.stack }),
-  }
+  const { name: type, message, code, stack } = error as NodeJS.ErrnoException
+  return given({ type, message, code, stack })
 }
 
 /**

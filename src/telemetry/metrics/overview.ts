@@ -1,3 +1,5 @@
+import { compareText } from '../../common/by-text.js'
+import { getOrAdd } from '../../common/maps.js'
 import { GATEWAY_METRICS } from './gateway-metrics.js'
 import type { Families } from './metric-definitions.js'
 import type { LabelValue } from './metric-family.js'
@@ -53,12 +55,11 @@ export function limitCountsOf({ limitDecisions, candidateDecisions }: Families):
     eachSeries(family.view(), (labels, figures, at) => {
       const [service, tier, limit, decision] = labels.map(String)
       const name = JSON.stringify([service, tier, limit, candidate])
-      const row = rows.get(name) ?? {
+      const row = getOrAdd(rows, name, () => ({
         ...{ service: service!, tier: tier!, limit: limit!, candidate },
         decisions: { allowed: 0, near: 0, denied: 0 },
-      }
+      }))
       row.decisions[decision as keyof DecisionCounts] += figures[at]!
-      rows.set(name, row)
     })
   }
   return [...rows.values()]
@@ -175,15 +176,13 @@ function createRows() {
   const rows = new Map<string, ServiceTraffic>()
   return {
     of(service: LabelValue, tier: LabelValue): ServiceTraffic {
-      const name = `${service}\n${tier}`
-      const known = rows.get(name)
-      if (known !== undefined) return known
-      const responses = { ok: 0, limited: 0, client_error: 0, server_error: 0 }
-      const row = { service: String(service), tier: String(tier), responses, decisions: {}, decided_by: {} }
-      rows.set(name, row)
-      return row
+      return getOrAdd(rows, `${service}\n${tier}`, () => {
+        const responses = { ok: 0, limited: 0, client_error: 0, server_error: 0 }
+        return { service: String(service), tier: String(tier), responses, decisions: {}, decided_by: {} }
+      })
     },
-    sorted: () => [...rows.values()].sort((a, b) => compare(a.service, b.service) || compare(a.tier, b.tier)),
+    sorted: () =>
+      [...rows.values()].sort((a, b) => compareText(a.service, b.service) || compareText(a.tier, b.tier)),
   }
 }
 
@@ -218,8 +217,4 @@ function classOf(status: string): keyof ServiceTraffic['responses'] {
   if (status === '429') return 'limited'
   if (status.startsWith('4')) return 'client_error'
   return status.startsWith('5') ? 'server_error' : 'ok'
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }

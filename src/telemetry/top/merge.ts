@@ -1,4 +1,5 @@
-import { cut, type Entry, merge, type Sketch } from './space-saving.js'
+import { groupBy } from '../../common/maps.js'
+import { cut, type Entry, merge } from './space-saving.js'
 import {
   COUNTERS,
   DIMENSIONS,
@@ -10,15 +11,20 @@ import {
 
 /** Merges the counts of several processes, as if they had been one. */
 export function mergeTop(readings: readonly TopReading[]): TopReading {
-  const groups = new Map<string, { service: string; tier: string; sketches: Sketch[] }>()
-  for (const { service, tier, sketch } of readings.flatMap((one) => one.groups)) {
-    const name = JSON.stringify([service, tier])
-    const known = groups.get(name)
-    if (known === undefined) groups.set(name, { service, tier, sketches: [sketch] })
-    else known.sketches.push(sketch)
-  }
-  const merged: TopGroup[] = Array.from(groups.values(), ({ service, tier, sketches }) => {
-    return { service, tier, sketch: merge(sketches, COUNTERS) }
+  const groups = groupBy(
+    readings.flatMap((one) => one.groups),
+    ({ service, tier }) => JSON.stringify([service, tier]),
+  )
+  const merged: TopGroup[] = Array.from(groups.values(), (all) => {
+    const [{ service, tier }] = all
+    return {
+      service,
+      tier,
+      sketch: merge(
+        all.map(({ sketch }) => sketch),
+        COUNTERS,
+      ),
+    }
   })
   const now = Date.now()
   return {

@@ -6,12 +6,7 @@ import type { OtlpSender } from '../export/otlp-http.js'
  */
 export type DropReason = 'queue' | 'export' | 'rate'
 
-export interface SpanQueue {
-  /** Adds all spans or none, so that no trace lacks a part. Never waits. */
-  add(spans: readonly ReadableSpan[]): void
-  /** Sends the remaining spans, as far as possible within `ms` ms. */
-  close(ms: number): Promise<void>
-}
+export type SpanQueue = ReturnType<typeof createSpanQueue>
 
 export interface SpanQueueOptions {
   readonly sender: Pick<OtlpSender<ReadableSpan[]>, 'send'>
@@ -31,12 +26,7 @@ const DELAY_MS = 1000
  * Creates a queue that makes one push at a time. While a collector is slow or away, spans pile up to the bound; further
  * ones are dropped.
  */
-export function createSpanQueue({
-  sender,
-  delayMs = DELAY_MS,
-  onSent,
-  onDropped,
-}: SpanQueueOptions): SpanQueue {
+export function createSpanQueue({ sender, delayMs = DELAY_MS, onSent, onDropped }: SpanQueueOptions) {
   let waiting: ReadableSpan[] = []
   let sending = false
   let timer: NodeJS.Timeout | undefined
@@ -71,7 +61,8 @@ export function createSpanQueue({
   }
 
   return {
-    add(spans) {
+    /** Adds all spans or none, so that no trace lacks a part. Never waits. */
+    add(spans: readonly ReadableSpan[]): void {
       if (waiting.length + spans.length > MAX_WAITING) {
         onDropped('queue', spans.length)
         return
@@ -79,7 +70,8 @@ export function createSpanQueue({
       for (const span of spans) waiting.push(span)
       schedule()
     },
-    async close(ms) {
+    /** Sends the remaining spans, as far as possible within `ms` ms. */
+    async close(ms: number): Promise<void> {
       closing = true
       clearTimeout(timer)
       timer = undefined
