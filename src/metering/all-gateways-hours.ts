@@ -1,6 +1,7 @@
 import type { Fleet } from '../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../fleet/question.js'
-import { HOUR, HOURS_KEPT, type HoursReading, mergeHours } from './hours.js'
+import type { TopOfAll } from '../telemetry/top/all-gateways-top.js'
+import { HOUR, HOURS_KEPT, type HourCounts, type HoursReading, mergeHours } from './hours.js'
 import type { Metering } from './metering.js'
 
 /** Use of a consumer or tenant in one hour, of all services. */
@@ -18,18 +19,16 @@ export interface HoursOfAll {
   readonly hours: readonly UsedHour[] | null
   /** What was used before this time may be missing, in ISO 8601. Null: nothing of these hours is. */
   readonly since: string | null
-  readonly nodes: {
-    /** Gateways that answered, including this one. */
-    readonly answered: number
-    readonly silent: readonly string[]
-    /** Reason why no other gateway could be asked; null: they were asked, or there is no store to ask through. */
-    readonly problem: string | null
-  }
+  readonly nodes: TopOfAll['nodes']
 }
 
 /** Timeout in ms: a support engineer is waiting. */
 const TIMEOUT = 2000
 const LONGEST_ID = 1024
+/** Most hours that an answer may have: more than the latest, because clocks differ. */
+const MOST_HOURS = 2 * HOURS_KEPT
+/** Latest time that a Date can have, in unix ms. */
+const LATEST = 8.64e15
 
 /** Asks for what a consumer or tenant has used by hour. Null: this gateway does not meter consumers or tenants. */
 export const HOURS: Question<
@@ -39,7 +38,10 @@ export const HOURS: Question<
 > = {
   name: 'meter-hours',
   answer: async ({ metering }, id) => (await metering?.hours(id)) ?? null,
-  merge: (answers) => mergeHours(answers.flatMap((one) => one ?? [])) ?? null,
+  merge(answers) {
+    const known = answers.filter((one) => one !== null)
+    return known.length === 0 ? null : mergeHours(known)
+  },
   timeoutMs: TIMEOUT,
   forGateways: (body, own) => (typeof body === 'string' && body.length <= LONGEST_ID ? own(body) : null),
 }
@@ -61,18 +63,18 @@ export function createHoursOfAll(
     ])
     const readings = others.answers.flatMap(({ answer }) => readHours(answer) ?? [])
     if (mine) readings.push(mine)
-    const all = mergeHours(readings)
+    const { hours, since } = mergeHours(readings)
     const { answers, silent, problem = null } = others
     return {
-      hours: all === undefined ? null : namedHours(all, now()),
-      since: all?.since == null ? null : new Date(all.since).toISOString(),
+      hours: readings.length === 0 ? null : latestOf(hours, now()),
+      since: since === 0 ? null : new Date(since).toISOString(),
       nodes: { answered: answers.length + (mine === undefined ? 0 : 1), silent, problem },
     }
   }
 }
 
 /** Lists the latest 24 hours. Hours without use are 0. */
-function namedHours({ hours }: HoursReading, now: number): UsedHour[] {
+function latestOf(hours: readonly HourCounts[], now: number): UsedHour[] {
   const used = new Map(hours.map((one) => [one[0], one]))
   const present = Math.floor(now / HOUR) * HOUR
   return Array.from({ length: HOURS_KEPT }, (_, i) => {
@@ -85,8 +87,9 @@ function namedHours({ hours }: HoursReading, now: number): UsedHour[] {
 /** Reads the answer of another gateway, which may be of another version. */
 function readHours(answer: unknown): HoursReading | undefined {
   const { hours, since } = (answer ?? {}) as Partial<HoursReading>
-  const isCount = (value: unknown) => typeof value === 'number' && value >= 0 && value < 8.64e15
+  const isCount = (value: unknown) => typeof value === 'number' && value >= 0 && value < LATEST
   const isHour = (value: unknown) => Array.isArray(value) && value.length === 4 && value.every(isCount)
-  if (!Array.isArray(hours) || hours.length > HOURS_KEPT + 1 || !hours.every(isHour)) return undefined
-  return since === null || isCount(since) ? { hours, since: since! } : undefined
+  const isReading =
+    Array.isArray(hours) && hours.length <= MOST_HOURS && hours.every(isHour) && isCount(since)
+  return isReading ? (answer as HoursReading) : undefined
 }

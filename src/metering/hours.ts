@@ -14,8 +14,8 @@ export type HourCounts = readonly [hour: number, requests: number, cost: number,
 export interface HoursReading {
   /** Hours in which something was counted, in no order. */
   readonly hours: readonly HourCounts[]
-  /** What was used before this time, in unix ms, may be missing. Null: nothing is. */
-  readonly since: number | null
+  /** What was used before this time, in unix ms, may be missing. 0: nothing is. */
+  readonly since: number
 }
 
 /** Longest time that one search reads the spool, in ms. */
@@ -50,16 +50,11 @@ export function createHours({ spool, settled, unfiled, now }: HoursOptions) {
     const end = performance.now() + SEARCH_MS
     const first = (Math.floor(now() / HOUR) - HOURS_KEPT + 1) * HOUR
     const files = spool.latest(first, id)
-    const sums = new Map<number, [number, number, number, number]>()
+    const hours: HourCounts[] = []
     const add = ({ header, groups }: Interval) => {
       const hour = Math.floor(header.from / HOUR) * HOUR
-      const sum = sums.get(hour) ?? [hour, 0, 0, 0]
-      sums.set(hour, sum)
-      for (const { counts } of groups) {
-        sum[1] += counts[COLUMN.requests]!
-        sum[2] += counts[COLUMN.cost]!
-        sum[3] += counts[COLUMN.denied]!
-      }
+      for (const { counts } of groups)
+        hours.push([hour, counts[COLUMN.requests]!, counts[COLUMN.cost]!, counts[COLUMN.denied]!])
     }
     for (const interval of unfiled(id)) add(interval)
     let since = now()
@@ -71,10 +66,7 @@ export function createHours({ spool, settled, unfiled, now }: HoursOptions) {
       isWhole = false
       break
     }
-    return {
-      hours: [...sums.values()].filter(([hour, ...used]) => hour >= first && used.some(Boolean)),
-      since: isWhole ? null : since,
-    }
+    return mergeHours([{ hours, since: isWhole ? 0 : since }])
   }
 
   return (id: string): Promise<HoursReading> => {
@@ -98,14 +90,12 @@ export function createHours({ spool, settled, unfiled, now }: HoursOptions) {
   }
 }
 
-/** Adds up the use that several processes have counted. Undefined if there is none to add up. */
-export function mergeHours(readings: readonly HoursReading[]): HoursReading | undefined {
-  if (readings.length === 0) return undefined
+/** Adds up the use that several processes have counted. */
+export function mergeHours(readings: readonly HoursReading[]): HoursReading {
   const sums = new Map<number, HourCounts>()
   for (const [hour, ...more] of readings.flatMap(({ hours }) => hours)) {
     const [, ...known] = sums.get(hour) ?? [hour, 0, 0, 0]
     sums.set(hour, [hour, known[0] + more[0], known[1] + more[1], known[2] + more[2]])
   }
-  const since = readings.flatMap((one) => one.since ?? [])
-  return { hours: [...sums.values()], since: since.length === 0 ? null : Math.max(...since) }
+  return { hours: [...sums.values()], since: Math.max(0, ...readings.map((one) => one.since)) }
 }

@@ -46,11 +46,6 @@ export interface SpoolReading {
   readonly unsavedSince: number | undefined
 }
 
-interface KeptInterval {
-  readonly state: State
-  readonly interval: Interval
-}
-
 export interface SpoolOptions {
   readonly path: string
   /** Bytes that all files of this process may take. */
@@ -386,7 +381,7 @@ export async function openSpool(options: SpoolOptions) {
     await rm(taken, { recursive: true, force: true })
   }
 
-  async function* readEach(list: SpoolFile[], id: string): AsyncGenerator<KeptInterval> {
+  async function* readEach(list: SpoolFile[], id: string) {
     for (const { stem } of list.reverse()) {
       const found = await inTurn(async () => {
         const file = files.get(stem)

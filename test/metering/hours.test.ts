@@ -3,7 +3,7 @@ import t from 'tap'
 import { type Fleet, LONE_FLEET } from '../../src/fleet/gateway-rpc.js'
 import type { Ask } from '../../src/fleet/question.js'
 import { createHoursOfAll, HOURS } from '../../src/metering/all-gateways-hours.js'
-import { HOUR, type HoursReading, mergeHours } from '../../src/metering/hours.js'
+import { HOUR, type HoursReading } from '../../src/metering/hours.js'
 import { eventually } from '../support/eventually.js'
 import { openMeter, METERED_SINCE as START } from '../support/gateway/metered.js'
 import { scratchFolder } from '../support/scratch.js'
@@ -29,14 +29,14 @@ t.test('the use of one consumer or tenant is added up by hour, in memory and on 
   const at = (hours: number) => hourOf(START) + hours * HOUR
   const acme = (await metering.hours('acme'))!
   t.strictSame(sorted(acme), {
-    since: null,
+    since: 0,
     hours: [[at(0), 1, 3, 0], ...[1, 2, 3].map((n) => [at(n), 2, 6, 0])],
   })
   t.strictSame(sorted((await metering.hours('acme-inc'))!), {
-    since: null,
+    since: 0,
     hours: [[at(0), 2, 6, 0], ...[1, 2, 3].map((n) => [at(n), 1, 3, 0])],
   })
-  t.strictSame(await metering.hours('nobody'), { since: null, hours: [] })
+  t.strictSame(await metering.hours('nobody'), { since: 0, hours: [] })
   use('acme')
   t.equal(await metering.hours('acme'), acme, 'an answer is reused')
   clock.now += 22 * HOUR
@@ -72,7 +72,7 @@ t.test('what the spool has given up, and what nobody had time to read, is said t
   }
   const known = (await metering.hours('acme'))!
   t.ok(known.hours.length < 5)
-  t.equal(hourOf(known.since!), Math.min(...known.hours.map(([hour]) => hour)))
+  t.equal(hourOf(known.since), Math.min(...known.hours.map(([hour]) => hour)))
   const all = await Promise.all(['a', 'b', 'c', 'd'].map((id) => metering.hours(id)))
   t.strictSame(all[3], { hours: [], since: clock.now }, 'too many at a time')
 })
@@ -86,7 +86,7 @@ t.test('consumers that are not told apart have no hours', async (t) => {
 
 t.test('gateways are added up, and an answer that is none is left out', async (t) => {
   const now = hourOf(START)
-  const reading: HoursReading = { hours: [[now, 1, 2, 3]], since: null }
+  const reading: HoursReading = { hours: [[now, 1, 2, 3]], since: 0 }
   const answers: unknown[] = [
     {
       hours: [
@@ -96,11 +96,11 @@ t.test('gateways are added up, and an answer that is none is left out', async (t
       since: now - HOUR,
     },
     null,
-    { hours: [[now, -1, 0, 0]], since: null },
-    { hours: [[now, 1, 0]], since: null },
-    { hours: Array(26).fill([now, 1, 1, 1]), since: null },
+    { hours: [[now, -1, 0, 0]], since: 0 },
+    { hours: [[now, 1, 0]], since: 0 },
+    { hours: Array(49).fill([now, 1, 1, 1]), since: 0 },
     { hours: [[now, 1, 1, 1]], since: '2026' },
-    { hours: [[now, 1, 1, 1e300]], since: null },
+    { hours: [[now, 1, 1, 1e300]], since: 0 },
     'x',
   ]
   const fleet = {
@@ -128,5 +128,6 @@ t.test('gateways are added up, and an answer that is none is left out', async (t
     HOURS.forGateways!('x'.repeat(1025), async () => reading),
     null,
   )
-  t.equal(mergeHours([]), undefined)
+  t.equal(HOURS.merge([null, null], 'acme'), null)
+  t.strictSame(HOURS.merge([null, reading], 'acme'), reading)
 })
