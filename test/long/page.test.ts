@@ -5,6 +5,7 @@ import { testConsumer } from './page/consumer.js'
 import { testKeyboard } from './page/keyboard.js'
 import { testOtherSites } from './page/other-sites.js'
 import { testPolicy } from './page/policy.js'
+import { testShow } from './page/show.js'
 import { testSignIn } from './page/sign-in.js'
 import { testStates } from './page/states.js'
 import { testViews } from './page/views.js'
@@ -17,6 +18,7 @@ else {
   await t.test('other sites', (t) => testOtherSites(t, browser))
   await t.test('policy', (t) => testPolicy(t, browser, site))
   await t.test('keyboard', (t) => testKeyboard(t, browser, site))
+  await t.test('show', (t) => testShow(t, browser, site))
   await t.test('views', (t) => testViews(t, browser, site))
   await t.test('consumer', (t) => testConsumer(t, browser, site))
   await t.test('states', (t) => testStates(t, browser, site))

@@ -15,6 +15,8 @@ const CLASSES = ['ok', 'client_error', 'limited', 'server_error']
 
 /** Ms between two questions for the history, which has a sample every ten seconds. */
 const HISTORY_EVERY = 10_000
+/** Longest time between two answers that makes a rate of now, in ms. */
+const LONGEST_MS = 15_000
 const OF = { fleet: 'All gateways', gateway: 'This gateway' }
 
 export const view = {
@@ -143,7 +145,8 @@ function ratesOf(before, { at, traffic }) {
   })
   return {
     rows,
-    isKnown: before !== undefined,
+    // A rate that spans a pause says nothing about now.
+    isKnown: before !== undefined && ms < LONGEST_MS,
     rates: Object.fromEntries(CLASSES.map((name) => [name, sum(rows.map(({ rates }) => rates[name]))])),
     connections: traffic.connections,
   }
