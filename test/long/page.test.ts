@@ -3,6 +3,7 @@ import { noBrowser, startBrowser } from '../support/browser.js'
 import { startPageSite } from '../support/page-site.js'
 import { testConsumer } from './page/consumer.js'
 import { testKeyboard } from './page/keyboard.js'
+import { testOperators } from './page/operators.js'
 import { testOtherSites } from './page/other-sites.js'
 import { testPolicy } from './page/policy.js'
 import { testShow } from './page/show.js'
@@ -21,5 +22,6 @@ else {
   await t.test('show', (t) => testShow(t, browser, site))
   await t.test('views', (t) => testViews(t, browser, site))
   await t.test('consumer', (t) => testConsumer(t, browser, site))
+  await t.test('operators', (t) => testOperators(t, browser, site))
   await t.test('states', (t) => testStates(t, browser, site))
 }
