@@ -49,7 +49,7 @@ const PARTS_OF = {
   config: ['values', 'schema', 'snapshot', 'check', 'load'],
   limiter: ['algorithms', '.', 'redis', 'open-limiter.ts'],
   upstream: ['.', 'guard', 'http1', 'http2', 'pool'],
-  telemetry: ['record', 'logs', 'metrics', 'history', 'export', 'traces', 'decisions', 'top', '.'],
+  telemetry: ['record', 'logs', 'metrics', 'export', 'traces', 'decisions', 'history', 'top', '.'],
   gateway: [
     ...[
       'exchange',

@@ -48,7 +48,9 @@ export function createHistory() {
       latest = answer
       const first = Date.parse(answer.to) - HOUR_MS
       for (const one of answer.samples) samples.set(Date.parse(one.at), one)
-      for (const one of answer.events) events.set(`${one.at} ${one.node} ${one.kind}`, one)
+      // What several gateways report in the same ten seconds is one event. Its first gateway may answer later.
+      for (const one of answer.events)
+        events.set(`${Math.floor(Date.parse(one.at) / answer.every_ms)} ${one.kind} ${one.text}`, one)
       for (const at of samples.keys()) if (at < first) samples.delete(at)
       for (const [key, { at }] of events) if (Date.parse(at) < first) events.delete(key)
     },
@@ -279,9 +281,9 @@ function factsOf({ from, every, slots, events }, slot) {
   const at = from + slot * every
   const one = slots[slot]
   const there = events.filter((event) => Math.floor((Date.parse(event.at) - from) / every) === slot)
-  const happened = there.map(({ kind, node, text }) => [
-    WORDS[kind] ?? kind,
-    `${seen(node)}: ${seen(text)}`,
+  const happened = there.map((event) => [
+    WORDS[event.kind] ?? event.kind,
+    `${nodesOf(event)}: ${seen(event.text)}`,
     'event',
   ])
   if (one === null) return [[clock(at), 'no sample', 'event'], ...happened]
@@ -295,6 +297,9 @@ function factsOf({ from, every, slots, events }, slot) {
     ...happened,
   ]
 }
+
+const nodesOf = ({ node, gateways }) =>
+  gateways === 1 ? seen(node) : `${seen(node)} and ${number(gateways - 1)} more`
 
 function legendOf({ slots }) {
   const lanes = LANES.filter(([name]) => slots.some((one) => one?.[name] > 0))
@@ -334,9 +339,9 @@ function tables({ from, every, slots, events }) {
       }
     },
   )
-  const happened = events.map(({ at, node, kind, text }) => ({
-    key: `${at} ${node} ${kind}`,
-    cells: [timeOf(at), seen(node), [seen(text), 'why']],
+  const happened = events.map((event) => ({
+    key: `${event.at} ${event.kind} ${event.text}`,
+    cells: [timeOf(event.at), nodesOf(event), [seen(event.text), 'why']],
   }))
   return [
     details(

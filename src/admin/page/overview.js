@@ -13,6 +13,10 @@ const BY = {
 }
 const CLASSES = ['ok', 'client_error', 'limited', 'server_error']
 
+/** Least ms between two answers for a rate. */
+const LEAST_MS = 1000
+/** Most services and tiers that are shown without a click. */
+const MANY = 100
 /** Ms between two questions for the history, which has a sample every ten seconds. */
 const HISTORY_EVERY = 10_000
 /** Longest time between two answers that makes a rate of now, in ms. */
@@ -27,6 +31,8 @@ export const view = {
     let of = 'fleet'
     let service = ''
     let before
+    let traffic
+    let isWhole = false
     let historyAt = 0
     let unknown
     const history = createHistory()
@@ -49,6 +55,10 @@ export const view = {
       ),
       section('Services and tiers of this gateway', {}, parts.services),
     )
+    function showAll() {
+      isWhole = true
+      shell.refresh()
+    }
     function chooseBy(name) {
       by = name
       shell.refresh()
@@ -87,8 +97,11 @@ export const view = {
         if (signal.aborted) return
         const now = overview.body
         shell.showState(now)
-        const traffic = ratesOf(before, now)
-        before = now
+        // After a click the last answer is too young, or the same: its rates would say nothing.
+        if (traffic === undefined || Date.parse(now.at) - Date.parse(before.at) >= LEAST_MS) {
+          traffic = ratesOf(before, now)
+          before = now
+        }
         const hour = history.read()
         showServiceNames(select, now.traffic.services)
         const isAlone = of === 'fleet' && hour !== null && hour.nodes.answered + hour.nodes.silent.length <= 1
@@ -105,7 +118,7 @@ export const view = {
           parts.top,
           ...(top.error === undefined ? topTable(top.body) : [problem(`Not known: ${top.error.message}`)]),
         )
-        show(parts.services, servicesTable(traffic.rows))
+        show(parts.services, ...servicesTable(traffic.rows, isWhole, showAll))
       },
     }
   },
@@ -204,7 +217,10 @@ function topTable({ by, from, to, nodes, floor, missed, rows }) {
   return [note(facts.join(' ')), table({ caption: 'Who is limited now', heads, rows: lines, none })]
 }
 
-function servicesTable(rows) {
+function servicesTable(all, isWhole, showAll) {
+  const total = ({ rates }) => sum(Object.values(rates))
+  const isLong = all.length > MANY && !isWhole
+  const rows = isLong ? [...all].sort((a, b) => total(b) - total(a)).slice(0, MANY) : all
   const lines = rows.map(({ service, tier, rates, decided, deciders }) => {
     const decisions = sum(Object.values(decided))
     const share = (value = 0) => (decisions === 0 ? '–' : `${((value * 100) / decisions).toFixed(1)} %`)
@@ -215,7 +231,7 @@ function servicesTable(rows) {
       cells: [
         service,
         tier,
-        rate(sum(Object.values(rates))),
+        rate(total({ rates })),
         [rate(rates.limited), rates.limited > 0 ? 'limited' : ''],
         rate(rates.client_error),
         [rate(rates.server_error), rates.server_error > 0 ? 'server_error' : ''],
@@ -236,12 +252,11 @@ function servicesTable(rows) {
     '>near',
     'decided by',
   ]
-  return table({
-    caption: 'Services and tiers of this gateway',
-    heads,
-    rows: lines,
-    none: 'No requests yet.',
-  })
+  return [
+    isLong ? note('Those with the most requests.') : null,
+    table({ caption: 'Services and tiers of this gateway', heads, rows: lines, none: 'No requests yet.' }),
+    isLong ? button(`Show all ${number(all.length)}`, showAll) : null,
+  ]
 }
 
 /** Offers the services that had requests. */

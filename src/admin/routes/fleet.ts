@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { reuse } from '../../common/reuse.js'
 import {
   type Difference,
   differencesOf,
@@ -78,14 +79,8 @@ const UNREAD = 'the gateways could not be read from the store'
 
 /** Adds the route that shows all gateways on the store. */
 export function fleetRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' | 'ask'>): void {
-  let latest: { readonly until: number; readonly told: Promise<FleetAnswer> } | undefined
-
-  app.get('/fleet', () => {
-    const now = performance.now()
-    if (latest === undefined || latest.until <= now)
-      latest = { until: now + GOOD_FOR, told: readFleet(deps.store(), deps.ask) }
-    return latest.told
-  })
+  const read = reuse(GOOD_FOR, () => readFleet(deps.store(), deps.ask))
+  app.get('/fleet', () => read(null))
 }
 
 async function readFleet({ fleet, heartbeat }: AdminStore, ask: Ask): Promise<FleetAnswer> {

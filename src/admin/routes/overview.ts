@@ -1,12 +1,16 @@
 import type { FastifyInstance } from 'fastify'
+import { reuse } from '../../common/reuse.js'
 import type { AdminDeps } from '../deps.js'
+
+/** Ms for which an answer is reused: any number of people may look. */
+const GOOD_FOR = 500
 
 /** Adds the route that returns the state of this gateway in one response, for the page and other clients. */
 export function overviewRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'store' | 'metrics' | 'ready'>,
 ): void {
-  app.get('/overview', async () => {
+  const read = reuse(GOOD_FOR, async () => {
     const { degraded, extensionErrors, ...traffic } = await deps.metrics.traffic()
     const names = [...deps.config.current().extensions.keys()]
     const { reloads: _, ...config } = deps.config.status()
@@ -24,4 +28,5 @@ export function overviewRoutes(
       traffic,
     }
   })
+  app.get('/overview', () => read(null))
 }

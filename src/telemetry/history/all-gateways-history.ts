@@ -1,5 +1,8 @@
+import { fieldsOf, isCount, isTime } from '../../common/json.js'
+import { reuse } from '../../common/reuse.js'
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import { shownText } from '../../fleet/gateway-status.js'
+import type { AskedNodes } from '../decisions/all-gateways-decisions.js'
 import { DURATIONS_MS } from '../metrics/overview.js'
 import {
   COUNTED,
@@ -26,13 +29,7 @@ export interface HistoryOfAll {
   /** Unix ms. */
   readonly from: number
   readonly to: number
-  readonly nodes: {
-    /** Gateways that answered, including this one. */
-    readonly answered: number
-    readonly silent: readonly string[]
-    /** Reason why no other gateway could be asked; null: they were asked, or did not have to be. */
-    readonly problem: string | null
-  }
+  readonly nodes: AskedNodes
   readonly samples: readonly MergedSample[]
   readonly events: readonly MergedEvent[]
 }
@@ -75,9 +72,8 @@ export function createHistoryOfAll(
   own: Pick<History, 'read'> | undefined,
   now = Date.now,
 ): (of: 'gateway' | 'fleet', since: number) => Promise<HistoryOfAll> {
-  const latest = new Map<number, { readonly until: number; readonly told: ReturnType<typeof askOthers> }>()
-
-  async function askOthers(since: number) {
+  const askOthers = reuse(GOOD_FOR, async (span: number) => {
+    const since = Math.floor(now() / EVERY_MS) * EVERY_MS - span
     const { answers, silent, problem = null } = await fleet().ask<unknown>(HISTORY, since)
     const told: Told[] = []
     const unread: string[] = []
@@ -87,23 +83,16 @@ export function createHistoryOfAll(
       else told.push({ node, reading })
     }
     return { told, silent: [...silent, ...unread], problem }
-  }
-
-  /** Asks for the hour or for its last two minutes, whatever a caller wants: callers who differ share an answer. */
-  function others(since: number, to: number): ReturnType<typeof askOthers> {
-    const span = to - since > RECENT_MS ? HOUR_MS : RECENT_MS
-    const known = latest.get(span)
-    if (known !== undefined && known.until > performance.now()) return known.told
-    const told = askOthers(to - span)
-    latest.set(span, { until: performance.now() + GOOD_FOR, told })
-    return told
-  }
+  })
 
   return async (of, since) => {
     const to = Math.floor(now() / EVERY_MS) * EVERY_MS
     const from = Math.min(to, Math.max(Math.floor(since / EVERY_MS) * EVERY_MS, to - HOUR_MS))
+    // Callers who ask for different times share one of two questions.
     const { told, silent, problem } =
-      of === 'fleet' ? await others(from, to) : { told: [], silent: [], problem: null }
+      of === 'fleet'
+        ? await askOthers(to - from > RECENT_MS ? HOUR_MS : RECENT_MS)
+        : { told: [], silent: [], problem: null }
     const mine = own === undefined ? [] : [{ node: fleet().node, reading: own.read(from) }]
     const all = [...mine, ...told]
     return {
@@ -155,8 +144,9 @@ function mergeEvents(all: readonly Told[], from: number): MergedEvent[] {
  * access to the store can send anything.
  */
 function readHistory(data: unknown): HistoryReading | undefined {
-  const { bounds_ms, samples, events } = (data ?? {}) as Partial<Record<string, unknown>>
-  if (!isList(bounds_ms, 100) || !bounds_ms.every(isCount)) return undefined
+  const { bounds_ms, samples, events } = fieldsOf(data)
+  const isBound = (one: unknown) => typeof one === 'number'
+  if (!isList(bounds_ms, 100) || !bounds_ms.every(isBound)) return undefined
   const length = 1 + COUNTED.length + bounds_ms.length + 1
   const isSample = (one: unknown) => isList(one, length) && one.length === length && one.every(isCount)
   if (!isList(samples, SAMPLES + 1) || !samples.every(isSample) || !isList(events, MOST_EVENTS))
@@ -170,16 +160,12 @@ function readHistory(data: unknown): HistoryReading | undefined {
 }
 
 function readEvent(data: unknown): HistoryEvent | undefined {
-  const { at, kind, text } = (data ?? {}) as Partial<Record<string, unknown>>
+  const { at, kind, text } = fieldsOf(data)
   const isKnown = (EVENT_KINDS as readonly unknown[]).includes(kind)
-  if (!isKnown || !isCount(at) || at > 8.64e15 || typeof text !== 'string') return undefined
+  if (!isKnown || !isTime(at) || typeof text !== 'string') return undefined
   return { at, kind: kind as EventKind, text: shownText(text) }
 }
 
 function isList(value: unknown, most: number): value is readonly unknown[] {
   return Array.isArray(value) && value.length <= most
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER
 }

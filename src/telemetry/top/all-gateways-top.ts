@@ -1,3 +1,4 @@
+import { reuse } from '../../common/reuse.js'
 import { ANSWER_BYTES, type Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
 import { cutTop, mergeTop, readTopQuestion, readTopReading } from './merge.js'
@@ -40,24 +41,11 @@ export function createTopOfAll(
   fleet: () => Pick<Fleet, 'ask'>,
   ask: Ask,
 ): (question: TopQuestion) => Promise<TopOfAll> {
-  const latest = new Map<string, { readonly until: number; readonly told: Promise<TopOfAll> }>()
-
-  async function read(question: TopQuestion): Promise<TopOfAll> {
+  return reuse(GOOD_FOR, async (question) => {
     const [mine, others] = await Promise.all([ask(TOP, question), fleet().ask<unknown>(TOP.name, question)])
     const readings = others.answers.flatMap(({ answer }) => readTopReading(answer) ?? [])
     if (mine !== undefined) readings.push(mine)
     const { silent, problem = null } = others
     return { reading: mergeTop(readings), nodes: { answered: readings.length, silent, problem } }
-  }
-
-  return (question) => {
-    const now = performance.now()
-    for (const [key, { until }] of latest) if (until <= now) latest.delete(key)
-    const key = JSON.stringify([question.by, question.service, question.tier])
-    const known = latest.get(key)
-    if (known !== undefined) return known.told
-    const told = read(question)
-    latest.set(key, { until: now + GOOD_FOR, told })
-    return told
-  }
+  })
 }
