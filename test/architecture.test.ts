@@ -60,31 +60,31 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a type-only import against the direction',
     'config/load/type-only.ts',
     `import type { X } from '../../limiter/plain.js'`,
-    `config/load/type-only.ts: imports limiter/plain.ts; config may import errors, shares, log-throttle, version, net, extension${MOVE}`,
+    `config/load/type-only.ts: imports limiter/plain.ts; config may import common, errors, shares, log-throttle, version, net, extension${MOVE}`,
   ],
   [
     'an import type expression against the direction',
     'config/load/type-expression.ts',
     `export type X = import('../../limiter/plain.js').X`,
-    `config/load/type-expression.ts: imports limiter/plain.ts; config may import errors, shares, log-throttle, version, net, extension${MOVE}`,
+    `config/load/type-expression.ts: imports limiter/plain.ts; config may import common, errors, shares, log-throttle, version, net, extension${MOVE}`,
   ],
   [
     'a re-export against the direction',
     'config/load/re-export.ts',
     `export * from '../../limiter/plain.js'`,
-    `config/load/re-export.ts: imports limiter/plain.ts; config may import errors, shares, log-throttle, version, net, extension${MOVE}`,
+    `config/load/re-export.ts: imports limiter/plain.ts; config may import common, errors, shares, log-throttle, version, net, extension${MOVE}`,
   ],
   [
     'a dynamic import against the direction',
     'limiter/dynamic.ts',
     `await import('../main.js')`,
-    `limiter/dynamic.ts: imports main.ts; limiter may import errors, shares, log-throttle, version, net, extension, config${MOVE}`,
+    `limiter/dynamic.ts: imports main.ts; limiter may import common, errors, shares, log-throttle, version, net, extension, config${MOVE}`,
   ],
   [
     'a gateway that sees the admin room',
     'gateway/app.ts',
     `import '../admin/plain.js'`,
-    `gateway/app.ts: imports admin/plain.ts; gateway may import errors, shares, log-throttle, version, net, extension, config, credentials, tier-sources, upstream, limiter, fleet, telemetry, metering${MOVE}`,
+    `gateway/app.ts: imports admin/plain.ts; gateway may import common, errors, shares, log-throttle, version, net, extension, config, credentials, tier-sources, upstream, limiter, fleet, telemetry, metering${MOVE}`,
   ],
   [
     'a stage that imports another stage',
@@ -150,7 +150,7 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a room that the design does not know',
     'utils/anything.ts',
     '',
-    'utils/anything.ts: utils is not a room; the rooms are errors, shares, log-throttle, version, net, extension, config, extension-testing, credentials, tier-sources, upstream, limiter, fleet, telemetry, metering, gateway, admin, open-admin, main, embed, workers, cli',
+    'utils/anything.ts: utils is not a room; the rooms are common, errors, shares, log-throttle, version, net, extension, config, extension-testing, credentials, tier-sources, upstream, limiter, fleet, telemetry, metering, gateway, admin, open-admin, main, embed, workers, cli',
   ],
 ]
 
