@@ -34,35 +34,14 @@ export interface AdminParts
  * workers, and in a command that works on the store.
  */
 export function openAdmin(parts: AdminParts): FastifyInstance {
-  const {
-    config,
-    store,
-    ask,
-    tierSources,
-    tokens,
-    forwardAuth,
-    nonces,
-    phase,
-    accessSettings,
-    onStored,
-    log,
-  } = parts
+  const { config, store, ask, phase, accessSettings, onStored, log } = parts
   const snapshot = config.current
   return createAdmin({
     ...parts,
-    standing: createStanding({
-      snapshot,
-      store,
-      tierSources,
-      seen: createSeenOfAll(() => store().fleet, ask),
-    }),
+    standing: createStanding({ ...parts, snapshot, seen: createSeenOfAll(() => store().fleet, ask) }),
     explain: createExplain({
+      ...parts,
       snapshot,
-      store,
-      tierSources,
-      tokens,
-      forwardAuth,
-      nonces,
       guards: () => ask(GUARDS, null),
       upstreams: () => ask(UPSTREAMS, null),
     }),

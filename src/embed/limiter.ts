@@ -266,8 +266,7 @@ function counted(quota: number): number {
 function readyOf({ ready, limiter }: Pick<OpenedCounts, 'ready' | 'limiter'>): Promise<'up' | 'degraded'> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, READY_PATIENCE)
-    timer.unref()
+    timer = setTimeout(resolve, READY_PATIENCE).unref()
   })
   return Promise.race([ready, late]).then(() => {
     clearTimeout(timer)

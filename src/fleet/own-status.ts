@@ -95,8 +95,7 @@ export function createOwnStatus(options: OwnStatusOptions) {
     isUp = true
     look()
   })
-  const timer = setInterval(look, LOOK_EVERY)
-  timer.unref()
+  const timer = setInterval(look, LOOK_EVERY).unref()
   return {
     read,
     /** Notes the configuration in force, and hands a changed status to the heartbeat. Done once a second, too. */

@@ -357,8 +357,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   function schedule(): void {
     clearTimeout(timer)
-    timer = setTimeout(onTimer, pollMs * (0.8 + Math.random() * 0.2))
-    timer.unref()
+    timer = setTimeout(onTimer, pollMs * (0.8 + Math.random() * 0.2)).unref()
   }
 
   /** Returns true if the copy is what the store has, as far as messages and heartbeats report. */

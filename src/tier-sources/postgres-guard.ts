@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Client } from 'pg'
+import { guardPush } from '../net/guard-push.js'
 
 /**
  * Longest answer to one query, and longest message, in bytes. A query for a tier returns a row with two short texts. A
@@ -53,22 +54,12 @@ export function cut(client: Client): void {
 }
 
 function guardMessages(stream: Socket, onBroken: (what: string) => void): void {
-  const push = stream.push
   const read = createMessageReader()
-  let broken = false
-  stream.push = (chunk: Buffer | null) => {
-    if (broken) return false
-    if (chunk === null) return push.call(stream, null)
-    try {
-      const messages = read(chunk)
-      return messages === undefined || push.call(stream, messages)
-    } catch (error) {
-      broken = true
-      onBroken((error as Error).message)
-      stream.destroy(error as Error)
-      return false
-    }
+  const pass = (chunk: Buffer): boolean => {
+    const messages = read(chunk)
+    return messages === undefined || push(messages)
   }
+  const push = guardPush(stream, pass, onBroken)
 }
 
 /**

@@ -48,8 +48,7 @@ export function listenTo(options: ListenOptions): Channel {
       'the gateway misses messages about changed tiers; until it listens again, ttl decides',
     )
     clearTimeout(timer)
-    timer = setTimeout(begin, pause * (0.8 + 0.4 * random()))
-    timer.unref()
+    timer = setTimeout(begin, pause * (0.8 + 0.4 * random())).unref()
     pause = Math.min(2 * pause, LONGEST_PAUSE)
   }
 
@@ -75,21 +74,18 @@ export function listenTo(options: ListenOptions): Channel {
         if (closed || own !== current) return
         pause = FIRST_PAUSE
         onListening()
-        timer = setTimeout(beat, HEARTBEAT, own)
-        timer.unref()
+        timer = setTimeout(beat, HEARTBEAT, own).unref()
       })
       .catch((error: Error) => again(own, error.message))
   }
 
   function beat(client: Client): void {
-    const late = setTimeout(() => again(client, `no sign of life within ${PATIENCE} ms`), PATIENCE)
-    late.unref()
+    const late = setTimeout(() => again(client, `no sign of life within ${PATIENCE} ms`), PATIENCE).unref()
     client
       .query('SELECT 1')
       .then(() => {
         if (closed || client !== current) return
-        timer = setTimeout(beat, HEARTBEAT, client)
-        timer.unref()
+        timer = setTimeout(beat, HEARTBEAT, client).unref()
       })
       .catch((error: Error) => again(client, error.message))
       .finally(() => clearTimeout(late))

@@ -55,8 +55,7 @@ export function createOverload(options: OverloadOptions) {
     if (fullFor === EXIT_AFTER) exhausted(full)
   }
 
-  const timer = setInterval(tick, tickMs)
-  timer.unref()
+  const timer = setInterval(tick, tickMs).unref()
   const overload = {
     /** Share of the classes that is shed, from 0 to 1: at 0.5, the lower half. */
     pressure: 0,

@@ -37,8 +37,7 @@ export function createWatchdog(tickMs = 100) {
         }
       }
     })
-  }, tickMs)
-  timer.unref()
+  }, tickMs).unref()
   return {
     add(one: Watched): void {
       if ((one.watchSlot ?? -1) >= 0) return

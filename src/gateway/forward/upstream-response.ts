@@ -44,25 +44,21 @@ export function clientHeaders(x: Exchange, status: number, raw: readonly string[
   const fields = endToEnd(raw, x.requestId, quota, costHeader, status === 101 || status === 204)
   if (fields === undefined) return 'a transfer coding that the gateway did not ask for'
   mapLocations(fields, x)
-  const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
-  pushQuota(out, x)
+  return pushOwn(shape === undefined ? fields : shapeResponse(fields, shape, x), x)
+}
+
+function pushOwn(out: string[], x: Exchange): string[] {
+  const { policy, decision, route } = x
+  if (claimsQuota(decision)) pushQuotaHeaders(out, policy!, decision)
+  else pushDecidedBy(out, route!.quotaOf, decision)
   pushHsts(out, x.secured)
   pushAuthCookies(out, x)
   return out
-}
-
-function pushQuota(out: string[], { policy, decision, route }: Exchange): void {
-  if (claimsQuota(decision)) pushQuotaHeaders(out, policy!, decision)
-  else pushDecidedBy(out, route!.quotaOf, decision)
 }
 
 /** Returns what the gateway adds to a response that `wholeReaderOf` has read. */
 export function ownFields(x: Exchange): string[] {
-  const out = ['Via', VIA, 'X-Request-Id', x.requestId]
-  pushQuota(out, x)
-  pushHsts(out, x.secured)
-  pushAuthCookies(out, x)
-  return out
+  return pushOwn(['Via', VIA, 'X-Request-Id', x.requestId], x)
 }
 
 /**

@@ -234,11 +234,10 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
 
   return () => {
     for (const { server } of further) server.close()
-    const timer = setTimeout(() => {
+    setTimeout(() => {
       left = true
       for (const socket of open) if (!((socket[SPOKEN]?.bytesRead ?? 0) > 0)) socket.destroy()
-    }, LAST_WORD_MS)
-    timer.unref()
+    }, LAST_WORD_MS).unref()
   }
 }
 

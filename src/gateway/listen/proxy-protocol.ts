@@ -113,8 +113,7 @@ export function readProxyHeader(
     finish(header)
   }
   const left = (): void => finish('the connection ended before its header')
-  const timer = setTimeout(() => finish(`no header within ${patienceMs} ms`), patienceMs)
-  timer.unref()
+  const timer = setTimeout(() => finish(`no header within ${patienceMs} ms`), patienceMs).unref()
   socket.on('readable', read)
   socket.on('end', left)
   socket.on('close', left)

@@ -103,8 +103,7 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
   let loaded: LoadedTls = first
   let server = serve(served, loaded)
   lookAtDates()
-  const daily = setInterval(lookAtDates, DAY_MS)
-  daily.unref()
+  const daily = setInterval(lookAtDates, DAY_MS).unref()
 
   function serve(
     { min_version: minVersion, client_certificate: mode = 'required', ...rest }: TlsSettings,

@@ -179,8 +179,7 @@ export function breakOff(res: ServerResponse): void {
 
 /** Closes the socket after a moment, which the other side has to read what was sent and to end the connection. */
 export function closeSoon(socket: Duplex): void {
-  const timer = setTimeout(() => socket.destroy(), FLUSH_MS)
-  timer.unref()
+  const timer = setTimeout(() => socket.destroy(), FLUSH_MS).unref()
   socket.once('close', () => clearTimeout(timer))
 }
 

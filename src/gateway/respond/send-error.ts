@@ -136,8 +136,7 @@ export function endLingering(req: IncomingMessage, res: ServerResponse, last?: s
     left -= chunk.length
     if (left < 0) end()
   }
-  const timer = setTimeout(end, LINGER_MS)
-  timer.unref()
+  const timer = setTimeout(end, LINGER_MS).unref()
   req.on('error', end)
   req.on('end', end)
   req.on('data', count)

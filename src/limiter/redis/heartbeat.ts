@@ -310,8 +310,7 @@ export function createHeartbeat(store: Client, options: HeartbeatOptions = {}) {
   function schedule(): void {
     clearTimeout(timer)
     if (closed || !begun) return
-    timer = setTimeout(beatNow, Math.max(0, Math.min(beatAt, readAt) - performance.now()))
-    timer.unref()
+    timer = setTimeout(beatNow, Math.max(0, Math.min(beatAt, readAt) - performance.now())).unref()
   }
 
   // The server that comes next may not have the announcements.

@@ -7,7 +7,6 @@ import {
   LOST,
   type ServerConnection,
   sendingOver,
-  type TakeConnection,
   type TakeConnectionEvents,
 } from './take-connection.js'
 
@@ -15,25 +14,10 @@ import {
  * Only connection to one node of a Cluster: it carries decisions and everything else. It opens when it is first needed.
  * While a shard watches it, it is made again after a loss, with the delays of the client.
  */
-export interface NodeLink extends TakeConnection {
-  /** Connects, unless it is connected or waits before the next attempt. */
-  open(): void
-  /** Sends a command whose reply may be anything. It waits for the connection while that is being made. */
-  request(wire: string, onReply: OnBytes): void
-  /** Returns the number of bytes that came on the connection. */
-  bytesRead(): number
-  /** Begins to report what happens to the connection, and to keep it. */
-  watch(events: TakeConnectionEvents): void
-  /** Gives up the connection: what waits for replies fails. */
-  reset(): void
-  /** Ends the connection once it has been written to. The next command opens another one. */
-  end(): void
-  /** Stops watching. */
-  close(): void
-}
+export type NodeLink = ReturnType<typeof createNodeLink>
 
 /** @param node client of ioredis, which has the options and reports errors. It never connects by itself. */
-export function createNodeLink(node: Redis, server: Server): NodeLink {
+export function createNodeLink(node: Redis, server: Server) {
   let current: ServerConnection | undefined
   let events: TakeConnectionEvents | undefined
   let timer: NodeJS.Timeout | undefined
@@ -75,8 +59,7 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
         timer = undefined
         open()
       }
-      timer = setTimeout(again, Number(node.options.retryStrategy?.(1)))
-      timer.unref()
+      timer = setTimeout(again, Number(node.options.retryStrategy?.(1))).unref()
       if (wasReady) events.onLost()
     }
     failWaiting(error?.message)
@@ -108,8 +91,10 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
 
   return {
     ...sending,
+    /** Connects, unless it is connected or waits before the next attempt. */
     open,
-    request(wire, onReply) {
+    /** Sends a command whose reply may be anything. It waits for the connection while that is being made. */
+    request(wire: string, onReply: OnBytes): void {
       open()
       if (current === undefined) onReply(new Error(LOST), undefined)
       else if (!current.isReady()) waiting.push({ wire, onReply })
@@ -118,14 +103,19 @@ export function createNodeLink(node: Redis, server: Server): NodeLink {
         sending.flush()
       }
     },
+    /** Returns the number of bytes that came on the connection. */
     bytesRead: () => current?.bytesRead() ?? 0,
-    watch(watching) {
+    /** Begins to report what happens to the connection, and to keep it. */
+    watch(watching: TakeConnectionEvents): void {
       events = watching
     },
-    reset() {
+    /** Gives up the connection: what waits for replies fails. */
+    reset(): void {
       current?.destroy(undefined)
     },
+    /** Ends the connection once it has been written to. The next command opens another one. */
     end,
+    /** Stops watching. */
     close,
   }
 }

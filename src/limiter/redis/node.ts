@@ -124,8 +124,7 @@ export function createShard(options: ShardOptions) {
 
   function schedule(): void {
     clearTimeout(timer)
-    timer = setTimeout(probe, PROBE_EVERY + Math.random() * PROBE_JITTER)
-    timer.unref()
+    timer = setTimeout(probe, PROBE_EVERY + Math.random() * PROBE_JITTER).unref()
   }
 
   function probe(): void {

@@ -74,8 +74,7 @@ function clusterShards(cluster: Cluster, options: ShardsOptions): Shards {
         lookAround()
       },
       LOOK_EVERY + Math.random() * LOOK_JITTER,
-    )
-    timer.unref()
+    ).unref()
   }
 
   /** Handles a refresh. If no known node answers, all may have new addresses: then the configured ones are asked. */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { guardPush } from '../../net/guard-push.js'
 import {
   ARRAY,
   createRespReader,
@@ -48,20 +49,18 @@ interface Subscription {
 export function guardReplies(socket: Socket, onBroken: (what: string) => void) {
   const reader = createRespReader(LONGEST_REPLY)
   const write = socket.write as (...args: unknown[]) => boolean
-  const push = socket.push
   const subscriptions: Subscription[] = []
   let sent = 0
   let answered = 0
   let subscribes = false
   let delivering = false
-  let broken = false
   /** Pieces of a reply that is checked before ioredis gets it; undefined if ioredis gets the pieces as they come. */
   let held: Buffer[] | undefined
 
   function deliver(chunk: Buffer): boolean {
     delivering = true
     try {
-      return push.call(socket, chunk)
+      return push(chunk)
     } finally {
       delivering = false
     }
@@ -132,20 +131,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void) {
     return goesOn
   }
 
-  // Every reader of a socket, with TLS or without, pushes here what it has read.
-  socket.push = (chunk: Buffer | null) => {
-    if (broken) return false
-    if (chunk === null) return push.call(socket, null)
-    try {
-      return read(chunk)
-    } catch (error) {
-      // An error that ioredis throws at once belongs to this connection, too.
-      broken = true
-      onBroken((error as Error).message)
-      socket.destroy(error as Error)
-      return false
-    }
-  }
+  const push = guardPush(socket, read, onBroken)
   socket.write = (...args: unknown[]) => {
     sent++
     const channels = channelsOf(args[0] as string | Buffer)

@@ -14,17 +14,7 @@ interface Settling {
   readonly resolve: (at: number | undefined) => void
 }
 
-export interface Sender {
-  ask(asked: WaitingTake): void
-  /**
-   * Settles a charge. It is sent before the takes of the same turn.
-   *
-   * @returns the server's unix ms; undefined if the server did not answer
-   */
-  settle(slot: number, settle: Settle): Promise<number | undefined>
-  /** Answers all waiting requests. */
-  close(): void
-}
+export type Sender = ReturnType<typeof createSender>
 
 export interface SenderOptions {
   readonly shards: Shards
@@ -65,7 +55,7 @@ interface Batch {
  * requests or as many as `batch` says, in a Cluster one per slot, and one write per server. Replies are matched in
  * order. Nothing that may have run is sent twice.
  */
-export function createSender(options: SenderOptions): Sender {
+export function createSender(options: SenderOptions) {
   const { shards, timeoutMs, batch: most, merge, gatherMs, now, warn, onForeign } = options
   const inFlight: Batch[] = []
   let plain: WaitingTake[] = []
@@ -243,17 +233,23 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   return {
-    ask(asked) {
+    ask(asked: WaitingTake): void {
       ;(asked.plain ? plain : mixed).push(asked)
       gathering.added()
     },
-    settle(slot, settle) {
+    /**
+     * Settles a charge. It is sent before the takes of the same turn.
+     *
+     * @returns the server's unix ms; undefined if the server did not answer
+     */
+    settle(slot: number, settle: Settle): Promise<number | undefined> {
       return new Promise((resolve) => {
         settling.push({ slot, settle, resolve })
         gathering.added()
       })
     },
-    close() {
+    /** Answers all waiting requests. */
+    close(): void {
       gathering.flush()
       clearTimeout(timer)
       while (inFlight[0] !== undefined) giveUp(inFlight[0], 'error')

@@ -51,8 +51,7 @@ export function createTakeConnection(node: Redis, events: TakeConnectionEvents) 
         if (error !== undefined && node.listenerCount('error') > 0) node.emit('error', error)
         const delay = node.options.retryStrategy?.(1)
         if (typeof delay !== 'number') return
-        timer = setTimeout(open, delay)
-        timer.unref()
+        timer = setTimeout(open, delay).unref()
       },
     })
     current = opened

@@ -12,11 +12,7 @@ export interface Seen {
 }
 
 /** Remembers credentials for support: if a tier comes with a credential, only a request has it. */
-export interface LastSeen {
-  /** Records the credential of a request, before tier sources add to it. */
-  saw(r: SeenRequest): void
-  find(consumer: string): Seen | undefined
-}
+export type LastSeen = ReturnType<typeof createLastSeen>
 
 interface SeenRequest extends Pick<RequestRecord, 'consumer' | 'identifiedBy' | 'tenant' | 'snapshot'> {
   /** `performance.now()` at accept. */
@@ -35,23 +31,25 @@ const CONSUMERS = 20_000
  *
  * @param origin Unix ms at which `performance.now()` was 0
  */
-export function createLastSeen(origin = performance.timeOrigin): LastSeen {
+export function createLastSeen(origin = performance.timeOrigin) {
   const seen = createRecent<Writable>(CONSUMERS)
   return {
-    saw({ consumer, identifiedBy, tenant = null, started, snapshot, credentialTier }) {
+    /** Records the credential of a request, before tier sources add to it. */
+    saw({ consumer, identifiedBy, tenant, started, snapshot, credentialTier }: SeenRequest): void {
       // An address carries no tier or tenant.
       if (consumer === undefined || identifiedBy === undefined || identifiedBy === 'ip') return
       const tier = credentialTier === undefined ? null : snapshot.tiers[credentialTier]!
+      const at = origin + started
       const known = seen.get(consumer)
       if (known === undefined) {
-        seen.set(consumer, { identified_by: identifiedBy, tier, tenant, at: origin + started })
+        seen.set(consumer, { identified_by: identifiedBy, tier, tenant: tenant ?? null, at })
         return
       }
       known.identified_by = identifiedBy
       known.tier = tier
-      known.tenant = tenant
-      known.at = origin + started
+      known.tenant = tenant ?? null
+      known.at = at
     },
-    find: seen.get,
+    find: (consumer: string): Seen | undefined => seen.get(consumer),
   }
 }

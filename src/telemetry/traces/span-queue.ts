@@ -38,8 +38,7 @@ export function createSpanQueue({ sender, delayMs = DELAY_MS, onSent, onDropped 
     if (sending || waiting.length === 0) return
     if (closing || waiting.length >= BATCH) soon ??= setImmediate(push)
     else if (timer === undefined) {
-      timer = setTimeout(push, delayMs)
-      timer.unref()
+      timer = setTimeout(push, delayMs).unref()
     }
   }
 

@@ -88,7 +88,6 @@ export function probe(session: ClientHttp2Session): void {
   if (session.closed || session.destroyed) return
   const timer = setTimeout(() => {
     session.destroy(coded('UPSTREAM_GONE', `no answer to a ping within ${PROBE_MS} ms`))
-  }, PROBE_MS)
-  timer.unref()
+  }, PROBE_MS).unref()
   session.ping(() => clearTimeout(timer))
 }

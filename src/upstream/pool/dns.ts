@@ -108,8 +108,7 @@ export function createNames({
       if (known.watchers.size === 0) names.delete(name)
       else void ask(known)
     }
-  }, refreshMs)
-  timer.unref()
+  }, refreshMs).unref()
 
   /** Replaces `dns.lookup`: returns the last successful result, each time with another of its addresses first. */
   const lookup: LookupFunction = (name, options, callback) => {

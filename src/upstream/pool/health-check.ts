@@ -92,12 +92,10 @@ function startChecker(subject: CheckSubject, random: () => number) {
       row = passed ? Math.max(row, 0) + 1 : Math.min(row, 0) - 1
       const up = row >= healthyAfter ? true : row <= -unhealthyAfter ? false : undefined
       for (const checked of watchers) checked({ at: Date.now(), passed, ms, detail }, up)
-      timer = setTimeout(check, untilNext(interval, ms, random()))
-      timer.unref()
+      timer = setTimeout(check, untilNext(interval, ms, random())).unref()
     })
   }
-  let timer = setTimeout(check, random() * Math.min(interval, SPREAD_MS))
-  timer.unref()
+  let timer = setTimeout(check, random() * Math.min(interval, SPREAD_MS)).unref()
 
   return {
     watchers,

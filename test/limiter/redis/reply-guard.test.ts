@@ -1,3 +1,4 @@
+// Tests src/net/guard-push.ts
 import t, { type Test } from 'tap'
 import type { Config } from '../../../src/config/schema/schema.js'
 import { openStore } from '../../../src/fleet/open-store.js'

@@ -81,8 +81,7 @@ function sniff(
     socket.off('close', done)
     socket.off('error', gone)
   }
-  const timer = setTimeout(gone, patience)
-  timer.unref()
+  const timer = setTimeout(gone, patience).unref()
   silent.add(socket)
   socket.on('readable', look)
   socket.on('end', gone)
