@@ -16,9 +16,10 @@ export async function withStore<T>(log: AdminLog, attempt: string, work: () => P
     if (error instanceof MapRefusal) refuse('unprocessable', `Could not ${attempt}: ${error.message}.`)
     if (error instanceof FrozenMap) refuse('store_frozen', `Could not ${attempt}: ${error.message}.`)
     log.warn({ err: error }, `the admin API could not ${attempt}: the store is out of reach`)
+    const unknown = /^(list|read) /.test(attempt) ? '' : ' Whether anything changed is unknown.'
     return refuse(
       'store_unavailable',
-      `Could not ${attempt}: the store is out of reach. Whether anything changed is unknown. Check store in the configuration, then try again.`,
+      `Could not ${attempt}: the store is out of reach.${unknown} Check store in the configuration, then try again.`,
     )
   }
 }

@@ -75,8 +75,11 @@ function latestDenial({ denials }) {
 /** Returns the path of a change of this consumer. */
 const consumerPath = ({ consumer }) => `/consumers/${segment(consumer)}/tier`
 
+/** Makes the card of a part that could not be read. */
+const unknown = (title, why) => section(title, {}, problem(why))
+
 function tierSection(consumer, shell) {
-  const { typed, consumer: id, tenant, tier, assigned, until, tiers, problems } = consumer
+  const { typed, consumer: id, tenant, tier, assigned, until, tiers } = consumer
   const set = changeButton(shell, 'Set a tier…', {
     role: 'support',
     title: `Set the tier of ${id}`,
@@ -123,7 +126,6 @@ function tierSection(consumer, shell) {
       ? note('Nothing is known of this id: no use, key, assignment or denial. Is it spelled right?')
       : null,
     ...(consumer.tier_notes ?? []).map((text) => note(seen(`${text[0].toUpperCase()}${text.slice(1)}.`))),
-    ...Object.entries(problems).map(([part, why]) => problem(`Not known: ${part}. ${why}`)),
   )
 }
 
@@ -139,18 +141,23 @@ const assignedText = (tier, until) =>
   )
 
 /** Returns true if nothing is used of a service, and its limits are those of the tier. */
-const isQuiet = ({ unlimited, limits }) =>
-  unlimited || limits.every(({ used, changed }) => used === 0 && changed === undefined)
+const isQuiet = ({ unlimited, limits, decided_by: by }) =>
+  unlimited ||
+  (by !== 'open' &&
+    by !== 'closed' &&
+    limits.every(({ used, changed }) => used === 0 && changed === undefined))
 
 function limitsSection(consumer, shell) {
-  const { services, services_left_out: leftOut } = consumer
-  if (services === null) return section('Limits', {}, empty('Not known.'))
+  const { services, services_left_out: leftOut, problems } = consumer
+  if (services === null) return unknown('Limits', problems.services)
+  const isLocal = services.some(({ decided_by: by }) => by === 'local')
   const busy = services.filter((one) => !isQuiet(one))
   const quiet = services.filter(isQuiet)
   const cards = (some) => some.map((one) => serviceCard(consumer, one, shell))
   return section(
     'Limits',
     {},
+    isLocal ? element('p', { class: 'warn' }, AWAY.local) : null,
     busy.length === 0 ? empty('Nothing is used of any limit.') : null,
     ...cards(busy),
     quiet.length === 0
@@ -198,7 +205,7 @@ function serviceCard(consumer, usage, shell) {
     { class: 'service', key: service },
     element('div', { class: 'head' }, element('h3', {}, service), unlimited ? null : reset),
     unlimited ? empty(`Unlimited on tier ${consumer.tier}.`) : null,
-    by === undefined ? null : element('p', { class: 'warn' }, AWAY[by]),
+    by === 'open' || by === 'closed' ? element('p', { class: 'warn' }, AWAY[by]) : null,
     ...rows,
     ...notShown.map(({ name, by }) =>
       note(`“${name}” is not shown: it is counted by ${by}, which the id does not tell.`),
@@ -313,39 +320,33 @@ function amountButtons({ consumer, tenant }, service, limit, shell) {
   ]
 }
 
-function denialsSection({ denials, nodes }) {
-  if (denials === null) return section('Latest denials', {}, empty('Not known.'))
-  const rows = denials.map(({ request_id: id, time, service, limit, why, node, route }) => ({
-    key: `${node} ${id} ${time}`,
-    cells: [
-      timeOf(time),
-      [requestLink(id), 'id'],
-      seen([service, limit].filter(Boolean).join('/')),
-      [seen(why), 'why'],
-      seen(route ?? '–'),
-    ],
-  }))
-  const tableOf = (caption, some) =>
-    table({
-      caption,
-      heads: ['time', 'request', 'limit', 'why', 'route'],
-      rows: some,
-      none: 'No gateway keeps a denial of it.',
-    })
-  const others = rows.slice(FEW)
+function denialsSection({ denials, nodes, problems }) {
+  if (denials === null) return unknown('Latest denials', problems.denials)
+  const items = denials.map(({ request_id: id, time, service, limit, why, node, route }) =>
+    element(
+      'li',
+      { key: `${node} ${id} ${time}` },
+      element(
+        'p',
+        { class: 'note' },
+        timeOf(time),
+        ' ',
+        requestLink(id),
+        ` ${seen([service, limit].filter(Boolean).join('/'))}, route ${seen(route ?? '–')}`,
+      ),
+      element('p', {}, seen(why)),
+    ),
+  )
+  const list = (some) => element('ul', { class: 'denials' }, ...some)
+  const others = items.slice(FEW)
   return section(
     'Latest denials',
     {},
     nodesNote(nodes, 'know more'),
-    tableOf('Latest denials', rows.slice(0, FEW)),
+    items.length === 0 ? empty('No gateway keeps a denial of it.') : list(items.slice(0, FEW)),
     others.length === 0
       ? null
-      : element(
-          'details',
-          {},
-          element('summary', {}, `${others.length} before them`),
-          tableOf('Denials before them', others),
-        ),
+      : element('details', {}, element('summary', {}, `${others.length} before them`), list(others)),
   )
 }
 
@@ -355,8 +356,9 @@ function nodesNote({ silent, problem: why }, may) {
   return silent.length === 0 ? null : problem(`No answer came from ${silent.join(', ')}, which may ${may}.`)
 }
 
-function amountsSection({ boosts, overrides }, shell) {
-  if (boosts === null || overrides === null) return section('Boosts and overrides', {}, empty('Not known.'))
+function amountsSection({ boosts, overrides, problems }, shell) {
+  if (boosts === null || overrides === null)
+    return unknown('Boosts and overrides', problems.boosts ?? problems.overrides)
   const rowOf = (kind, word) => (one) => {
     const { service, limit, until, reason } = one
     const [of, id] = one.tenant === undefined ? ['consumer', one.consumer] : ['tenant', one.tenant]
@@ -395,7 +397,8 @@ function amountsSection({ boosts, overrides }, shell) {
   )
 }
 
-function hoursSection({ hours, hours_since: since, hours_nodes: nodes }) {
+function hoursSection({ hours, hours_since: since, hours_nodes: nodes, problems }) {
+  if (problems.hours !== undefined) return unknown('Last 24 hours', problems.hours)
   if (hours === null) return null
   return section(
     'Last 24 hours',
@@ -408,8 +411,8 @@ function hoursSection({ hours, hours_since: since, hours_nodes: nodes }) {
   )
 }
 
-function keysSection({ keys, more_keys: more }, shell) {
-  if (keys === null) return section('API keys', {}, empty('Not known.'))
+function keysSection({ keys, more_keys: more, problems }, shell) {
+  if (keys === null) return unknown('API keys', problems.keys)
   const rows = keys.map((key) => ({
     key: key.id,
     cells: [
@@ -443,8 +446,9 @@ function keysSection({ keys, more_keys: more }, shell) {
   )
 }
 
-function bansSection({ consumer, by_address: byAddress, bans }, shell) {
-  if (!byAddress || bans === null) return null
+function bansSection({ consumer, by_address: byAddress, bans, problems }, shell) {
+  if (bans === null) return unknown('Bans', problems.bans)
+  if (!byAddress) return null
   const ban = changeButton(shell, 'Ban the address…', {
     role: 'support',
     kind: 'danger',

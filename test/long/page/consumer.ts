@@ -22,7 +22,10 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
       await dialog.getByLabel('Reason').fill('ticket 4711: 名')
       await dialog.getByRole('button', { name: 'Boost', exact: true }).click()
       await dialog.getByText('boost.set payments/minute/consumer/soylent').waitFor()
-      t.match(await dialog.innerText(), /audit entry\s+\d+-\d+[\s\S]+who\s+sam[\s\S]+reason\s+ticket 4711: 名/)
+      t.match(
+        await dialog.innerText(),
+        /audit entry\s+\d+-\d+[\s\S]+who\s+sam[\s\S]+reason\s+ticket 4711: 名/,
+      )
       await dialog.getByRole('button', { name: 'Close' }).click()
       await page.getByText(/the tier allows 20, and a boost 20 more/).waitFor()
     })
