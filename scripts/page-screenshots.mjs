@@ -51,7 +51,10 @@ async function open(address, { role = values.role, dark = false, width = 1280 } 
     await context.addInitScript(`sessionStorage.setItem('tidegate admin token', ${token})`)
   }
   // Nobody waits an hour for a chart of the last hour: this one is made up. Everything else is the gateway's.
-  await context.route(/\/history\?/, (route) => route.fulfill({ json: madeUpHour(Date.now()) }))
+  await context.route(/\/history(?:$|\?)/, (route) => {
+    const since = new URL(route.request().url()).searchParams.get('since')
+    return route.fulfill({ json: madeUpHour(Date.now(), since) })
+  })
   const page = await context.newPage()
   page.on('console', (message) => {
     if (message.type() === 'error') console.log(`${address}: ${message.text()}`)

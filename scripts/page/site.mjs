@@ -20,7 +20,7 @@ const INSTANCES = ['gw-fra-1', 'gw-fra-2', 'gw-ams-1']
 
 /** Consumers with their key, tier, and share of the traffic. */
 const CONSUMERS = [
-  ['acme', 'pro', 30],
+  ['acme', 'pro', 70],
   ['globex', 'enterprise', 22],
   ['initech', 'pro', 9],
   ['umbrella', 'free', 7],
