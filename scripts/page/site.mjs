@@ -48,7 +48,7 @@ admin:
     - { name: sam, role: support, token: ${TOKENS.support} }
     - { name: olga, role: operator, token: ${TOKENS.operator} }
 log: { access: "off" }
-store: { redis: "${redis}", on_failure: local }
+store: { redis: "${redis}", on_failure: local, timeout: 1s }
 decisions: { keep: 5000, sample: 1 }
 server: { shed: { event_loop_delay: 0 } }
 metering:

@@ -2,7 +2,9 @@ import t from 'tap'
 import { noBrowser, startBrowser } from '../support/browser.js'
 import { startPageSite } from '../support/page-site.js'
 import { testConsumer } from './page/consumer.js'
+import { testDialogs } from './page/dialogs.js'
 import { testKeyboard } from './page/keyboard.js'
+import { testLeftOpen } from './page/left-open.js'
 import { testOperators } from './page/operators.js'
 import { testOtherSites } from './page/other-sites.js'
 import { testPolicy } from './page/policy.js'
@@ -23,5 +25,7 @@ else {
   await t.test('views', (t) => testViews(t, browser, site))
   await t.test('consumer', (t) => testConsumer(t, browser, site))
   await t.test('operators', (t) => testOperators(t, browser, site))
+  await t.test('dialogs', (t) => testDialogs(t, browser, site))
+  await t.test('left open', (t) => testLeftOpen(t, browser, site))
   await t.test('states', (t) => testStates(t, browser, site))
 }

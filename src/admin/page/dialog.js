@@ -52,8 +52,8 @@ export function confirmChange(
     { submit },
     element('h2', { id: 'dialog-title' }, seen(title)),
     text === undefined ? null : element('p', {}, seen(text)),
-    ...inputs.map(({ label }) => label),
-    reason.label,
+    ...inputs.map(({ field }) => field),
+    reason.field,
     error,
     element('div', { class: 'actions' }, button('Cancel', close), submit),
   )
@@ -119,8 +119,9 @@ export function confirmChange(
 
 /** Makes a labelled input, or a select for `options`. */
 function inputOf({ name, label, value = '', type = 'text', options, hint, required = true, maxlength }) {
+  const id = `field-${name}`
   const hintId = hint === undefined ? undefined : `hint-${name}`
-  const shared = { name, required, 'aria-describedby': hintId }
+  const shared = { id, name, required, 'aria-describedby': hintId }
   const input =
     options === undefined
       ? element('input', {
@@ -136,9 +137,10 @@ function inputOf({ name, label, value = '', type = 'text', options, hint, requir
           shared,
           ...options.map((option) => element('option', { selected: option === value }, option)),
         )
-  const parts = [element('span', {}, label), input]
+  // The hint is not in the label: a screen reader would read it twice.
+  const parts = [element('label', { for: id, class: 'name' }, label), input]
   if (hint !== undefined) parts.push(element('small', { id: hintId }, seen(hint)))
-  return { name, input, label: element('label', { class: 'field' }, ...parts) }
+  return { name, input, field: element('div', { class: 'field' }, ...parts) }
 }
 
 /** Returns what the audit has of a change, as elements. */
