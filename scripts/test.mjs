@@ -36,7 +36,7 @@ const RESULTS = join(root, `.tap/${withChecks ? 'results' : values.long ? 'long'
  */
 const { jobs, timeoutMs, folder } = values.long
   ? { jobs: 1, timeoutMs: 1_200_000, folder: 'test/long' }
-  : { jobs: 4, timeoutMs: 120_000, folder: 'test' }
+  : { jobs: 4, timeoutMs: 240_000, folder: 'test' }
 
 /** Takes longer than the other checks together and needs none of them, so it runs beside them. */
 const TYPES = { name: 'types', args: ['scripts/check-types.mjs'] }

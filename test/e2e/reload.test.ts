@@ -1,6 +1,7 @@
 import { rename, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { Agent, request } from 'undici'
+import { eventually } from '../support/eventually.js'
 import { withPaths } from '../support/gateway/paths.js'
 import { startBackend, tally } from '../support/gateway/process.js'
 import { startWhole } from '../support/gateway/whole-gateway.js'
@@ -26,14 +27,6 @@ log: { access: off }
 async function hashOf(admin: string): Promise<string> {
   const { body } = await request(`${admin}/config`)
   return ((await body.json()) as { hash: string }).hash
-}
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const started = Date.now()
-  while (!(await holds())) {
-    if (Date.now() - started > 30_000) throw new Error(`after 30 s still not: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
 }
 
 t.test('none of 2,000 requests fails across 20 reloads', async (t) => {
@@ -62,7 +55,7 @@ t.test('none of 2,000 requests fails across 20 reloads', async (t) => {
       const answer = await request(`${gateway.admin}/config/reload`, { method: 'POST' })
       t.equal(answer.statusCode, 200)
       await answer.body.dump()
-      await until('a new hash', async () => (await hashOf(gateway.admin)) !== before)
+      await eventually('a new hash', async () => (await hashOf(gateway.admin)) !== before)
       hashes.add(await hashOf(gateway.admin))
     }
     reloading = false
@@ -112,11 +105,11 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
 
   const before = await hashOf(gateway.admin)
   await replace(config(redis.url, backend.origin, '8/h'))
-  await until('the raised limit is in force', async () => (await hashOf(gateway.admin)) !== before)
+  await eventually('the raised limit is in force', async () => (await hashOf(gateway.admin)) !== before)
   t.strictSame(await many(5), { 200: 3, 429: 2 }, '8 in all, 5 of which were used before')
 
   await replace('tiers: [free\nroutes: nonsense')
-  await until('the error is shown', async () => {
+  await eventually('the error is shown', async () => {
     const { body } = await request(`${gateway.admin}/config`)
     return ((await body.json()) as { lastError: unknown }).lastError !== null
   })
@@ -129,6 +122,6 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
       .stderr()
       .split('\n')
       .filter((line) => line.includes('rejected'))
-  await until('it is logged', async () => lines().length > 0)
+  await eventually('it is logged', async () => lines().length > 0)
   t.equal(lines().length, 1, 'one log line')
 })

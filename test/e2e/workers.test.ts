@@ -8,6 +8,7 @@ import t from 'tap'
 import { request } from 'undici'
 import type { FleetAnswer } from '../../src/admin/routes/fleet.js'
 import type { ServicesAnswer } from '../../src/admin/routes/services.js'
+import { eventually } from '../support/eventually.js'
 import { startLoad } from '../support/gateway/load.js'
 import { withPaths } from '../support/gateway/paths.js'
 import { type GatewayProcess, startBackend, startProcess, tally } from '../support/gateway/process.js'
@@ -64,14 +65,6 @@ const answered = (gateway: GatewayProcess) =>
     http_response_status_code: '200',
   })
 
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const started = Date.now()
-  while (!(await holds())) {
-    if (Date.now() - started > 30_000) throw new Error(`after 30 s still not: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-}
-
 /** A load below what the workers can take; `npm run bench:restart` takes all they can. */
 const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 60 }
 
@@ -96,7 +89,7 @@ t.test('two workers act as one gateway', async (t) => {
   await t.test('both workers serve, and /metrics adds up their figures', async (t) => {
     t.match(gateway.stderr(), /listens on .*, 2 workers$/m)
     const warned = () => gateway.stderr().match(/^.*with warnings.*$/gm) ?? []
-    await until('what check warns of is in its log', async () => warned().length > 0)
+    await eventually('what check warns of is in its log', async () => warned().length > 0)
     t.equal(warned().length, 1, 'once, not by each of them')
     t.match(JSON.parse(warned()[0]!), {
       level: 'warn',
@@ -130,7 +123,7 @@ t.test('two workers act as one gateway', async (t) => {
     }
     type Top = { rows: { consumer: string; limit: string }[] }
     let rows: Top['rows'] = []
-    await until('it is counted', async () => {
+    await eventually('it is counted', async () => {
       rows = (await ask<Top>(gateway, '/top?by=share')).rows
       return rows.length > 0
     })
@@ -183,10 +176,10 @@ t.test('two workers act as one gateway', async (t) => {
   })
 
   await t.test('a rotation of the access log reaches both workers, and every line is whole', async (t) => {
-    await until('the lines are written', async () => countOf(log) === asked)
+    await eventually('the lines are written', async () => countOf(log) === asked)
     renameSync(log, `${log}.1`)
     gateway.child.kill('SIGHUP')
-    await until('both write to the new file', async () => {
+    await eventually('both write to the new file', async () => {
       for (let i = 0; i < 4; i++, asked++) await get(`/${'after'.repeat(100)}`)
       try {
         const hosts = linesOf(log).map(({ request_id }) => request_id.split('-')[0])
@@ -195,7 +188,7 @@ t.test('two workers act as one gateway', async (t) => {
         return false
       }
     })
-    await until('no line is lost', async () => countOf(log) + countOf(`${log}.1`) === asked)
+    await eventually('no line is lost', async () => countOf(log) + countOf(`${log}.1`) === asked)
     t.equal(linesOf(log).length + linesOf(`${log}.1`).length, asked, 'and each is whole')
     t.ok(linesOf(`${log}.1`).length >= 40)
   })
@@ -203,14 +196,14 @@ t.test('two workers act as one gateway', async (t) => {
   await t.test('kill -9 of a worker fails only the requests that it had in flight', async (t) => {
     const [victim] = serving(await ask<Status>(gateway, '/config'))
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
-    await until('the load is on', async () => load.done() > 100)
+    await eventually('the load is on', async () => load.done() > 100)
     process.kill(victim!.pid, 'SIGKILL')
     const down = load.done()
-    await until(
+    await eventually(
       'another has its place',
       async () => serving(await ask<Status>(gateway, '/config'), victim!.pid).length === 2,
     )
-    await until('and more was asked meanwhile', async () => load.done() > down + 100)
+    await eventually('and more was asked meanwhile', async () => load.done() > down + 100)
     const { statuses, failures, total } = await load.stop()
     t.comment(`${failures.length} of ${total} requests failed: ${failures}`)
     t.ok(failures.length <= 12, `${failures.length} failed of the 12 in flight at most`)
@@ -245,10 +238,10 @@ t.test('two workers act as one gateway', async (t) => {
     const before = await ask<Status>(gateway, '/config')
     const counted = (await answered(gateway))!
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
-    await until('the load is on', async () => load.done() > 100)
+    await eventually('the load is on', async () => load.done() > 100)
     gateway.child.kill('SIGUSR2')
     const old = before.workers.map(({ pid }) => pid)
-    await until('only new ones are there', async () => {
+    await eventually('only new ones are there', async () => {
       const { workers } = await ask<Status>(gateway, '/config')
       t.ok(workers.filter(({ state }) => state !== 'starting').length >= 2, 'never less than two')
       return (
@@ -267,9 +260,9 @@ t.test('two workers act as one gateway', async (t) => {
 
   await t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', async (t) => {
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
-    await until('the load is on', async () => load.done() > 100)
+    await eventually('the load is on', async () => load.done() > 100)
     const exited = gateway.stop('SIGTERM')
-    await until('/readyz says 503', async () => {
+    await eventually('/readyz says 503', async () => {
       const { statusCode, body } = await request(`${gateway.admin}/readyz`)
       await body.dump()
       return statusCode === 503
