@@ -15,7 +15,7 @@
 //   bar({ parts: [[0.4, 'used'], [0.1, 'boosted']], label: '40 of 100' })   shares of the whole, 0 to 1; read as `label`
 //   facts([['tier', 'pro'], ['until', timeOf(iso)]])                    names and values
 //   timeOf(iso) · ago(ms) in figures.js     a moment in local time
-//   consumerLink(id) · requestLink(id)      links to their pages
+//   consumerLink(id) · requestLink(id) · serviceLink(name)   links to their pages
 //   pill(text, 'good' | 'warn' | 'bad' | '')   a state in a word; colour never says it alone
 //   hashMark(hash)                          the hash of a configuration, with a dot whose colour is that of equal hashes
 //   filterField('Service or path', { value: 'typed', input() {} })
@@ -191,6 +191,9 @@ const link = (place, id) =>
   element('a', { href: `#/${place}/${encoded(id)}`, class: 'id' }, element('bdi', {}, seen(id) || '""'))
 export const consumerLink = (id) => link('consumer', id)
 export const requestLink = (id) => link('why', id)
+/** Leads to the limits and routes of a service. Traffic without a route has none. */
+export const serviceLink = (name) =>
+  name === 'none' ? name : element('a', { href: `#/limits?match=${encoded(name)}` }, name)
 
 /** A spot in the colour of a class of responses, for a legend. */
 export const swatch = (kind) => element('i', { class: `swatch ${kind}` })

@@ -72,7 +72,8 @@ export const view = {
 /** Returns what somebody may have to look at, as [text, class]. */
 function troubleOf({ state, config, differs, faults, behind, lag_ms: lag }) {
   const found = []
-  if (state === 'degraded') found.push(['decides without the store', 'bad'])
+  // Its faults say the same, and more, unless another worker has them.
+  if (state === 'degraded' && faults.length === 0) found.push(['decides without the store', 'bad'])
   if (config.rejected !== null) found.push([`file rejected: ${config.rejected.message}`, 'bad'])
   for (const fault of faults) found.push([fault, 'bad'])
   if (differs.includes('name')) found.push(['another gateway has the same name', 'warn'])
@@ -140,6 +141,7 @@ const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0)
 
 function gatewayTable(gateways, node) {
   const inGroups = gateways.some(({ group }) => group !== null)
+  const isWrong = gateways.some(({ trouble }) => trouble.length > 0)
   const rows = gateways.map((one, i) => ({
     // Two gateways may have the same name.
     key: `${one.name} ${one.started} ${one.differs.includes('name') ? i : ''}`,
@@ -147,7 +149,7 @@ function gatewayTable(gateways, node) {
       [nameOf(one, node), 'id'],
       ...(inGroups ? [one.group ?? '–'] : []),
       [one.state, one.state === 'serving' ? 'good' : one.state === 'degraded' ? 'bad' : 'warn'],
-      [troubleText(one.trouble), 'why'],
+      ...(isWrong ? [[troubleText(one.trouble), 'why']] : []),
       hashMark(one.config.hash),
       timeOf(one.config.since),
       one.versions.join(', '),
@@ -156,17 +158,10 @@ function gatewayTable(gateways, node) {
       rate(one.requests_per_second),
     ],
   }))
-  const heads = [
-    'gateway',
-    ...(inGroups ? ['group'] : []),
-    'state',
-    'what is wrong',
-    'configuration',
-    'since',
-  ]
+  const heads = ['gateway', ...(inGroups ? ['group'] : []), 'state', ...(isWrong ? ['what is wrong'] : [])]
   return table({
     caption: 'Gateways with their state',
-    heads: [...heads, 'version', '>workers', '>lag', '>requests/s'],
+    heads: [...heads, 'configuration', 'since', 'version', '>workers', '>lag', '>requests/s'],
     rows,
     none: 'No gateway matches.',
   })

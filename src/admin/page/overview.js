@@ -2,7 +2,17 @@
 
 import { ask } from './api.js'
 import { createChart, createHistory } from './chart.js'
-import { button, consumerLink, element, note, problem, section, show, table } from './elements.js'
+import {
+  button,
+  consumerLink,
+  element,
+  note,
+  problem,
+  section,
+  serviceLink,
+  show,
+  table,
+} from './elements.js'
 import { ago, milliseconds, number, perSecond, range, rate, seen } from './figures.js'
 
 const BY = {
@@ -229,7 +239,7 @@ function servicesTable(all, isWhole, showAll) {
     return {
       key: `${service} ${tier}`,
       cells: [
-        service,
+        serviceLink(service),
         tier,
         rate(total({ rates })),
         [rate(rates.limited), rates.limited > 0 ? 'limited' : ''],

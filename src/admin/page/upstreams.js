@@ -1,7 +1,7 @@
 // Upstreams of all services, as this gateway sees them.
 
 import { ask } from './api.js'
-import { note, section, show, table } from './elements.js'
+import { note, section, serviceLink, show, table } from './elements.js'
 import { number } from './figures.js'
 
 export const view = {
@@ -25,7 +25,7 @@ function upstreamsTable({ upstreams, services }) {
     return {
       key: `${one.service} ${one.address}`,
       cells: [
-        one.service,
+        serviceLink(one.service),
         [one.address, 'id'],
         [one.state.replace('_', ' '), one.state === 'serving' ? 'good' : 'bad'],
         [one.why ?? '', 'why'],
