@@ -1,3 +1,4 @@
+import { getOrAdd } from '../common/maps.js'
 import type { SourceOf } from '../config/snapshot/consumers.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import type { TokenIssuer } from '../config/snapshot/token-issuers.js'
@@ -60,6 +61,11 @@ interface Counts {
   unknownTiers: number
 }
 
+function noCounts(): Counts {
+  const tokens = { cached: 0, verified: 0, expired: 0, invalid: 0, insufficient_scope: 0, unavailable: 0 }
+  return { tokens, unknownTiers: 0 }
+}
+
 export function createTokens(options: TokensOptions) {
   /** Verifiers by issuer. The settings of an issuer identify it, so that a reload forgets no token. */
   const bySource = new WeakMap<Source, JwtVerifier<TokenIdentity>>()
@@ -69,13 +75,7 @@ export function createTokens(options: TokensOptions) {
   const none = countsOf('none')
 
   function countsOf(issuer: string): Counts {
-    let found = counts.get(issuer)
-    if (found === undefined) {
-      const tokens = { cached: 0, verified: 0, expired: 0, invalid: 0, insufficient_scope: 0, unavailable: 0 }
-      found = { tokens, unknownTiers: 0 }
-      counts.set(issuer, found)
-    }
-    return found
+    return getOrAdd(counts, issuer, noCounts)
   }
 
   function verifierOf(source: Source): JwtVerifier<TokenIdentity> {

@@ -7,7 +7,7 @@ import { askStore } from '../limiter/redis/store-timeout.js'
 import { type Layout, layoutText, readLayout } from './layout.js'
 import { MapRefusal } from './replicated-map.js'
 import { byShard, type ShardCount, type ShardedShape, SPLIT, shardOf, shardsOf } from './shards.js'
-import { readMark, readVersion, type Version, versionText } from './stored-map.js'
+import { pagesOf, readMark, readVersion, type Version, versionText } from './stored-map.js'
 
 export interface MoveOptions {
   readonly store: Client
@@ -57,6 +57,7 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
   const { store, heartbeat, shapes, patienceMs = PATIENCE, settledAfterMs = SETTLED_AFTER } = options
   const self = randomUUID()
   const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
+  const scanOf = (name: string) => (cursor: string) => ask(store.hscan(name, cursor, 'COUNT', PAGE))
   const copied: Record<string, number> = {}
 
   async function lock(): Promise<NodeJS.Timeout> {
@@ -134,45 +135,32 @@ export async function moveShards(target: ShardCount, options: MoveOptions): Prom
     for (const part of ['log', 'ends', 'used'])
       while ((await ask(store.zremrangebyrank(`${name}:${part}`, 0, PAGE - 1))) === PAGE);
     await ask(store.del(`${name}:rollback`))
-    let cursor = '0'
-    do {
-      const [next, pairs]: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', PAGE))
-      const keys = pairs.filter((_, i) => i % 2 === 0)
-      if (keys.length > 0) await ask(store.hdel(name, ...keys))
-      cursor = next
-    } while (cursor !== '0')
+    for await (const page of pagesOf(scanOf(name))) await ask(store.hdel(name, ...page.map(([key]) => key)))
   }
 
   /** Copies the values of a shard into the shards of the target. */
   async function copy(shape: ShardedShape, { name }: ShardedShape, version: string): Promise<void> {
     const targets = shardsOf(shape, target)
     const isUsed = (await ask(store.zcard(`${name}:used`))) > 0
-    let cursor = '0'
-    do {
-      const [next, pairs]: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', PAGE))
-      const keys = pairs.filter((_, i) => i % 2 === 0)
-      if (keys.length > 0) {
-        const [ends, used] = await Promise.all([
-          ask(store.zmscore(`${name}:ends`, ...keys)),
-          isUsed ? ask(store.zmscore(`${name}:used`, ...keys)) : [],
-        ])
-        const values = keys.map(
-          (key, i): StoredValue => ({ key, text: pairs[2 * i + 1]!, until: Number(ends[i] ?? 0) }),
-        )
-        const writes: Promise<unknown>[] = []
-        for (const [k, some] of byShard(values, ({ key }) => key, target)) {
-          for (let i = 0; i < some.length; i += AT_ONCE)
-            writes.push(write(targets[k]!.name, version, some.slice(i, i + AT_ONCE)))
-        }
-        for (const [i, minute] of used.entries()) {
-          const key = keys[i]!
-          if (minute !== null)
-            writes.push(ask(store.zadd(`${targets[shardOf(key, target)]!.name}:used`, minute, key)))
-        }
-        await Promise.all(writes)
+    for await (const page of pagesOf(scanOf(name))) {
+      const keys = page.map(([key]) => key)
+      const [ends, used] = await Promise.all([
+        ask(store.zmscore(`${name}:ends`, ...keys)),
+        isUsed ? ask(store.zmscore(`${name}:used`, ...keys)) : [],
+      ])
+      const values = page.map(([key, text], i): StoredValue => ({ key, text, until: Number(ends[i] ?? 0) }))
+      const writes: Promise<unknown>[] = []
+      for (const [k, some] of byShard(values, ({ key }) => key, target)) {
+        for (let i = 0; i < some.length; i += AT_ONCE)
+          writes.push(write(targets[k]!.name, version, some.slice(i, i + AT_ONCE)))
       }
-      cursor = next
-    } while (cursor !== '0')
+      for (const [i, minute] of used.entries()) {
+        const key = keys[i]!
+        if (minute !== null)
+          writes.push(ask(store.zadd(`${targets[shardOf(key, target)]!.name}:used`, minute, key)))
+      }
+      await Promise.all(writes)
+    }
   }
 
   async function write(name: string, version: string, values: readonly StoredValue[]): Promise<void> {

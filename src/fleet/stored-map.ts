@@ -46,6 +46,7 @@ export function createStoredMap<V>(
   const { name, parse } = shape
   const channel = channelOf(store, shape.channel ?? `${name}:changed`)
   const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
+  const scan = (cursor: string) => ask(store.hscan(name, cursor, 'COUNT', PAGE))
   const valueIn = (text: string | null | undefined) => (text ? parse(text) : undefined)
 
   function full(): Error {
@@ -85,27 +86,23 @@ export function createStoredMap<V>(
      */
     async all(held: (key: string) => V | undefined = () => undefined): Promise<Map<string, V>> {
       const all = new Map<string, V>()
-      let cursor = '0'
-      do {
-        const [next, pairs]: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', PAGE))
-        for (let i = 0; i + 1 < pairs.length; i += 2) {
-          const [key, text] = [pairs[i]!, pairs[i + 1]!]
+      for await (const page of pagesOf(scan)) {
+        for (const [key, text] of page) {
           const known = held(key)
           const value = known !== undefined && shape.write(known) === text ? known : valueIn(text)
           if (value !== undefined) all.set(key, value)
         }
-        cursor = next
-      } while (cursor !== '0' && !isClosed())
+        if (isClosed()) break
+      }
       return all
     },
     /** Reads some of the values, from a cursor of HSCAN on. The next one is 0 when all are read. */
     async page(cursor: string, mayFit: (text: string) => boolean = () => true) {
-      const [next, pairs]: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', PAGE))
-      const values: [key: string, value: V][] = []
-      for (let i = 0; i + 1 < pairs.length; i += 2) {
-        const value = mayFit(pairs[i + 1]!) ? valueIn(pairs[i + 1]) : undefined
-        if (value !== undefined) values.push([pairs[i]!, value])
-      }
+      const [next, flat] = await scan(cursor)
+      const values = pairsIn(flat).flatMap(([key, text]): [key: string, value: V][] => {
+        const value = mayFit(text) ? valueIn(text) : undefined
+        return value === undefined ? [] : [[key, value]]
+      })
       return { values, next }
     },
     /**
@@ -150,6 +147,30 @@ export function createStoredMap<V>(
     },
     sweep,
   }
+}
+
+type Pair = readonly [key: string, text: string]
+
+function pairsIn(flat: readonly string[]): Pair[] {
+  const pairs: Pair[] = []
+  for (let i = 0; i + 1 < flat.length; i += 2) pairs.push([flat[i]!, flat[i + 1]!])
+  return pairs
+}
+
+/**
+ * Reads all texts of a hash, some at a time. A text that changes meanwhile may come twice.
+ *
+ * @param scan asks HSCAN from a cursor on
+ */
+export async function* pagesOf(
+  scan: (cursor: string) => Promise<[next: string, flat: string[]]>,
+): AsyncGenerator<Pair[]> {
+  let cursor = '0'
+  do {
+    const [next, flat] = await scan(cursor)
+    if (flat.length > 0) yield pairsIn(flat)
+    cursor = next
+  } while (cursor !== '0')
 }
 
 /**

@@ -1,4 +1,5 @@
 import { byText } from '../../common/by-text.js'
+import { getOrAdd } from '../../common/maps.js'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { LoggedRequest, Planned, Skipped } from '../../gateway/simulate/log-replay.js'
 
@@ -58,8 +59,8 @@ export function createTally() {
       more = true
       return undefined
     }
-    const none = { service, tier, consumer, deniedThen: 0, deniedNow: 0, newlyDenied: 0 }
-    return consumers.get(key) ?? added(consumers, key, none)
+    const counts = { deniedThen: 0, deniedNow: 0, newlyDenied: 0 }
+    return getOrAdd(consumers, key, () => ({ service, tier, consumer, ...counts }))
   }
 
   function skip(request: LoggedRequest, why: Skipped): void {
@@ -80,8 +81,8 @@ export function createTally() {
       }
       const { service, tier: name, limit, deniedThen, deniedNow } = outcome
       const key = `${service} ${name}`
-      const tier =
-        tiers.get(key) ?? added(tiers, key, { service, tier: name, ...NO_COUNTS, consumersNewlyDenied: 0 })
+      const none = () => ({ service, tier: name, ...NO_COUNTS, consumersNewlyDenied: 0 })
+      const tier = getOrAdd(tiers, key, none)
       const newly = deniedNow && !deniedThen
       for (const counts of [all, tier]) {
         counts.requests++
@@ -91,10 +92,8 @@ export function createTally() {
         counts.newlyAllowed += Number(deniedThen && !deniedNow)
       }
       if (deniedNow) {
-        const of = `${key} ${limit!.name}`
-        const counts =
-          limits.get(of) ?? added(limits, of, { service, tier: name, limit: limit!, deniedNow: 0 })
-        counts.deniedNow++
+        const none = () => ({ service, tier: name, limit: limit!, deniedNow: 0 })
+        getOrAdd(limits, `${key} ${limit!.name}`, none).deniedNow++
       }
       if (newly) {
         const minute = Math.floor(request.began / MINUTE)
@@ -136,9 +135,4 @@ export function createTally() {
       return worst
     },
   }
-}
-
-function added<T>(map: Map<string, T>, key: string, value: T): T {
-  map.set(key, value)
-  return value
 }

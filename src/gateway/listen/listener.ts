@@ -1,6 +1,7 @@
 import cluster from 'node:cluster'
 import type { Server } from 'node:http'
 import type { Server as NetServer, Socket } from 'node:net'
+import { getOrAdd } from '../../common/maps.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { A_MINUTE, createThrottle } from '../../log-throttle.js'
 import { addressKey, plainAddress, UNIX_PEER } from '../../net/address-key.js'
@@ -117,8 +118,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
       log.debug(fields, message)
       return
     }
-    const throttle = throttles.get(reason) ?? createThrottle(A_MINUTE)
-    throttles.set(reason, throttle)
+    const throttle = getOrAdd(throttles, reason, () => createThrottle(A_MINUTE))
     if (throttle() >= 0) log.warn({ ...fields, rejected: rejected[reason] }, message)
   }
 

@@ -1,19 +1,14 @@
 import { reuse } from '../../common/reuse.js'
 import { ANSWER_BYTES, type Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
+import type { AskedNodes } from '../decisions/all-gateways-decisions.js'
 import { cutTop, mergeTop, readTopQuestion, readTopReading } from './merge.js'
 import type { Top, TopQuestion, TopReading } from './top.js'
 
 /** Counts of all gateways on one store that have answered. */
 export interface TopOfAll {
   readonly reading: TopReading
-  readonly nodes: {
-    /** Gateways that answered, including this one. */
-    readonly answered: number
-    readonly silent: readonly string[]
-    /** Reason why no other gateway could be asked; null: they were asked, or there is no store to ask through. */
-    readonly problem: string | null
-  }
+  readonly nodes: AskedNodes
 }
 
 /** Ms for which an answer is reused for the same question: any number of people may look. */

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { getOrAdd } from '../../common/maps.js'
 import { consumerPart } from '../../limiter/key.js'
 import type { Share } from '../../shares.js'
 import { isNear } from '../metrics/recorder.js'
@@ -143,13 +144,10 @@ export function createTop({ wall, steady }: Clock = CLOCK) {
   }
 
   function groupNamed(service: string, tier: string): Group {
-    const name = JSON.stringify([service, tier])
-    let group = groups.get(name)
-    if (group === undefined) {
-      group = { service, tier, windows: [{ ...NONE }, { ...NONE }, { ...NONE }, { ...NONE }] }
-      groups.set(name, group)
-    }
-    return group
+    return getOrAdd(groups, JSON.stringify([service, tier]), () => ({
+      ...{ service, tier },
+      windows: [{ ...NONE }, { ...NONE }, { ...NONE }, { ...NONE }],
+    }))
   }
 
   function count(windows: Windows, consumer: string, weight: number, limit: string, now: number): void {
