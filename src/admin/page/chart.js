@@ -299,7 +299,7 @@ function factsOf({ from, every, slots, events }, slot) {
 }
 
 const nodesOf = ({ node, gateways }) =>
-  gateways === 1 ? seen(node) : `${seen(node)} and ${number(gateways - 1)} more`
+  gateways > 1 ? `${seen(node)} and ${number(gateways - 1)} more` : seen(node)
 
 function legendOf({ slots }) {
   const lanes = LANES.filter(([name]) => slots.some((one) => one?.[name] > 0))

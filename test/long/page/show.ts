@@ -68,7 +68,13 @@ export async function testShow(t: Test, browser: Browser, { admin }: PageSite): 
         ...{ p50_ms: 4, p95_ms: 20, p99_ms: null },
       })
       const samples = Array.from({ length: 200 }, (_, i) => sample(i + 100))
-      const event = { at: at(180), node: '<img>', kind: 'config_applied', text: '\u202ea new file' }
+      const event = {
+        at: at(180),
+        node: '<img>',
+        gateways: 3,
+        kind: 'config_applied',
+        text: '\u202ea new file',
+      }
       const nodes = { answered: 3, silent: [], problem: null }
       await page.route(/\/history\?/, (route) =>
         route.fulfill({
@@ -82,7 +88,7 @@ export async function testShow(t: Test, browser: Browser, { admin }: PageSite): 
       const tip = page.locator('.tip')
       t.match(
         await tip.textContent(),
-        /182\/s.*429 2\.0\/s.*p95 20 ms.*p99 –.*shed 9.*<img>: \\u\{202e\}a new file/,
+        /182\/s.*429 2\.0\/s.*p95 20 ms.*p99 –.*shed 9.*<img> and 2 more: \\u\{202e\}a new file/,
       )
       await page.mouse.move(0, 0)
       t.equal(await tip.isVisible(), false)
