@@ -60,8 +60,24 @@ function parts(consumer, shell) {
     hoursSection(consumer),
     keysSection(consumer, shell),
     bansSection(consumer, shell),
-  ]
+  ].map((part, i) => part && Object.assign(part, { key: String(i) }))
 }
+
+const put = (path, body, reason) => ask(path, { method: 'PUT', body, reason })
+const remove = (path, reason) => ask(path, { method: 'DELETE', reason })
+const tierPath = ({ consumer }) => `/consumers/${segment(consumer)}/tier`
+const amountPath = (kind, { service, limit, of, id }) =>
+  `/${kind}s/${segment(service)}/${segment(limit)}/${of}/${segment(id)}`
+
+/** A field for a duration. With `end` it may be empty, for a change that lasts until then. */
+const lasting = (value, end) => ({
+  name: 'for',
+  label: 'For',
+  value,
+  required: end === undefined,
+  hint: `Such as 30m, 2h or 7d.${end === undefined ? '' : ` Empty: until ${end}.`}`,
+})
+const forOf = (values) => (values.for === '' ? {} : { for: values.for })
 
 /** Tells the latest denial in a sentence, if it is of the last hour. */
 function latestDenial({ denials }) {
@@ -71,9 +87,6 @@ function latestDenial({ denials }) {
   const text = ` ${ago(age)} ago. ${seen(latest.why)} `
   return element('p', { class: 'lead' }, pill('Limited', 'warn'), text, requestLink(latest.request_id))
 }
-
-/** Returns the path of a change of this consumer. */
-const consumerPath = ({ consumer }) => `/consumers/${segment(consumer)}/tier`
 
 /** Makes the card of a part that could not be read. */
 const unknown = (title, why) => section(title, {}, problem(why))
@@ -86,35 +99,24 @@ function tierSection(consumer, shell) {
     text: 'It holds on every gateway within a second, whatever the credential says.',
     fields: [
       { name: 'tier', label: 'Tier', value: assigned ?? tier, options: tiers },
-      {
-        name: 'for',
-        label: 'For',
-        value: '1h',
-        required: false,
-        hint: 'Such as 30m, 2h or 7d. Empty: until it is removed.',
-      },
+      lasting('1h', 'it is removed'),
     ],
     confirm: 'Set the tier',
-    action: (values, reason) =>
-      ask(consumerPath(consumer), {
-        method: 'PUT',
-        body: { tier: values.tier, ...(values.for === '' ? {} : { for: values.for }) },
-        reason,
-      }),
+    action: (values, reason) => put(tierPath(consumer), { tier: values.tier, ...forOf(values) }, reason),
     done: (body) => `${id} is on tier ${body.tier} now.`,
   })
-  const remove = changeButton(shell, 'Remove the assignment…', {
+  const unset = changeButton(shell, 'Remove the assignment…', {
     role: 'support',
     kind: 'danger',
     title: `Remove the assigned tier of ${id}`,
     text: 'The tier is that of the credential again, of a tier source, or the default.',
     confirm: 'Remove the assignment',
-    action: (_values, reason) => ask(consumerPath(consumer), { method: 'DELETE', reason }),
+    action: (_values, reason) => remove(tierPath(consumer), reason),
     done: (body) => `${id} is on tier ${body.tier} now.`,
   })
   return section(
     'Tier',
-    { actions: [set, assigned === null ? null : remove] },
+    { actions: [set, assigned === null ? null : unset] },
     facts([
       ['tier', element('span', {}, pill(tier, ''), ` ${tierText(consumer)}`)],
       ['assigned', assigned === null ? null : assignedText(assigned, until)],
@@ -192,8 +194,7 @@ function serviceCard(consumer, usage, shell) {
     title: `Reset the usage of ${consumer.consumer} on ${service}`,
     text: 'The next request finds a full quota. Limits by address, tenant, route or service keep their counts.',
     confirm: 'Reset usage',
-    action: (_values, reason) =>
-      ask(`/usage/${segment(service)}/${segment(consumer.consumer)}`, { method: 'DELETE', reason }),
+    action: (_values, reason) => remove(`/usage/${segment(service)}/${segment(consumer.consumer)}`, reason),
     done: () => `The usage of ${service} is reset.`,
   })
   const rows = [
@@ -265,27 +266,19 @@ function amountButtons({ consumer, tenant }, service, limit, shell) {
   const { name, by, changed, amount } = limit
   if (by === 'service' || by === 'route') return []
   const [of, id] = by === 'tenant' && tenant !== null ? ['tenant', tenant] : ['consumer', consumer]
-  const path = (kind) => `/${kind}/${segment(service)}/${segment(name)}/${of}/${segment(id)}`
+  const place = { service, limit: name, of, id }
   const own = changed?.override ?? changed?.tier_amount ?? amount
   const what = `“${name}” of ${service} for ${of === 'tenant' ? 'the tenant ' : ''}${id}`
+  const hint = `It allows ${quotaText(limit)} now.`
   return [
     changeButton(shell, 'Boost…', {
       role: 'support',
       title: `Boost ${what}`,
       text: 'The limit is larger until the boost ends. A boost that it has is replaced.',
-      fields: [
-        {
-          name: 'by',
-          label: 'How much more',
-          type: 'number',
-          value: own,
-          hint: `It allows ${quotaText(limit)} now.`,
-        },
-        { name: 'for', label: 'For', value: '1h', hint: 'Such as 30m, 2h or 7d.' },
-      ],
+      fields: [{ name: 'by', label: 'How much more', type: 'number', value: own, hint }, lasting('1h')],
       confirm: 'Boost',
       action: (values, reason) =>
-        ask(path('boosts'), { method: 'PUT', body: { by: Number(values.by), for: values.for }, reason }),
+        put(amountPath('boost', place), { by: Number(values.by), for: values.for }, reason),
       done: (body) => `${number(body.by)} more until ${new Date(body.until).toLocaleString()}.`,
     }),
     changeButton(shell, 'Override…', {
@@ -293,28 +286,12 @@ function amountButtons({ consumer, tenant }, service, limit, shell) {
       title: `Override ${what}`,
       text: 'The amount replaces what the tier allows.',
       fields: [
-        {
-          name: 'amount',
-          label: 'Amount',
-          type: 'number',
-          value: own,
-          hint: `It allows ${quotaText(limit)} now.`,
-        },
-        {
-          name: 'for',
-          label: 'For',
-          value: '',
-          required: false,
-          hint: 'Such as 7d. Empty: until it is removed.',
-        },
+        { name: 'amount', label: 'Amount', type: 'number', value: own, hint },
+        lasting('', 'it is removed'),
       ],
       confirm: 'Override',
       action: (values, reason) =>
-        ask(path('overrides'), {
-          method: 'PUT',
-          body: { amount: Number(values.amount), ...(values.for === '' ? {} : { for: values.for }) },
-          reason,
-        }),
+        put(amountPath('override', place), { amount: Number(values.amount), ...forOf(values) }, reason),
       done: (body) => `The limit allows ${number(body.amount)}.`,
     }),
   ]
@@ -359,7 +336,7 @@ function nodesNote({ silent, problem: why }, may) {
 function amountsSection({ boosts, overrides, problems }, shell) {
   if (boosts === null || overrides === null)
     return unknown('Boosts and overrides', problems.boosts ?? problems.overrides)
-  const rowOf = (kind, word) => (one) => {
+  const rowOf = (kind) => (one) => {
     const { service, limit, until, reason } = one
     const [of, id] = one.tenant === undefined ? ['consumer', one.consumer] : ['tenant', one.tenant]
     return {
@@ -375,11 +352,7 @@ function amountsSection({ boosts, overrides, problems }, shell) {
           kind: 'danger',
           title: `Remove the ${kind} of “${limit}” of ${service} for ${id}`,
           confirm: `Remove the ${kind}`,
-          action: (_values, why) =>
-            ask(`/${word}/${segment(service)}/${segment(limit)}/${of}/${segment(id)}`, {
-              method: 'DELETE',
-              reason: why,
-            }),
+          action: (_values, why) => remove(amountPath(kind, { service, limit, of, id }), why),
           done: () => `The ${kind} is removed.`,
         }),
       ],
@@ -391,7 +364,7 @@ function amountsSection({ boosts, overrides, problems }, shell) {
     table({
       caption: 'Boosts and overrides',
       heads: ['limit', 'change', 'for', 'ends', 'reason', '>'],
-      rows: [...boosts.map(rowOf('boost', 'boosts')), ...overrides.map(rowOf('override', 'overrides'))],
+      rows: [...boosts.map(rowOf('boost')), ...overrides.map(rowOf('override'))],
       none: 'Every limit allows what the tier allows.',
     }),
   )
@@ -428,7 +401,7 @@ function keysSection({ keys, more_keys: more, problems }, shell) {
         title: `Revoke the key ${key.id}`,
         text: `Every gateway refuses it within a second. It cannot be brought back.${key.name === null ? '' : ` Its name is “${key.name}”.`}`,
         confirm: 'Revoke the key',
-        action: (_values, reason) => ask(`/keys/${segment(key.id)}`, { method: 'DELETE', reason }),
+        action: (_values, reason) => remove(`/keys/${segment(key.id)}`, reason),
         done: () => 'The key is revoked.',
       }),
     ],
@@ -454,22 +427,10 @@ function bansSection({ consumer, by_address: byAddress, bans, problems }, shell)
     kind: 'danger',
     title: `Ban ${consumer}`,
     text: 'Every gateway refuses its connections within a second.',
-    fields: [
-      {
-        name: 'for',
-        label: 'For',
-        value: '1h',
-        required: false,
-        hint: 'Such as 30m, 2h or 7d, at most 31d. Empty: until it is lifted.',
-      },
-    ],
+    fields: [lasting('1h', 'it is lifted')],
     confirm: 'Ban the address',
     action: (values, reason) =>
-      ask(`/bans/${segment(consumer)}`, {
-        method: 'PUT',
-        body: { ...(values.for === '' ? {} : { for: values.for }), reason: reason.slice(0, 200) },
-        reason,
-      }),
+      put(`/bans/${segment(consumer)}`, { ...forOf(values), reason: reason.slice(0, 200) }, reason),
     done: ({ let_in: lets }) =>
       lets === undefined ? 'The address is banned.' : `The ban has no effect: ${lets} lets the address in.`,
   })
@@ -484,7 +445,7 @@ function bansSection({ consumer, by_address: byAddress, bans, problems }, shell)
         role: 'support',
         title: `Lift the ban of ${block}`,
         confirm: 'Lift the ban',
-        action: (_values, why) => ask(`/bans/${segment(block)}`, { method: 'DELETE', reason: why }),
+        action: (_values, why) => remove(`/bans/${segment(block)}`, why),
         done: () => 'The ban is lifted.',
       }),
     ],

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { reuse } from '../../common/reuse.js'
 import { createHoursOfAll } from '../../metering/all-gateways-hours.js'
 import { createDenialsOfAll } from '../../telemetry/decisions/all-gateways-denials.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
@@ -20,6 +21,8 @@ const MOST_SERVICES = 100
 /** Services whose counts are read at the same time. */
 const AT_ONCE = 20
 const MOST_KEYS = 100
+/** Ms for which what other gateways say of a consumer is reused: they answer few questions a second. */
+const GOOD_FOR = 1000
 
 /** Adds the route that answers, at once, what a support desk asks about a consumer. */
 export function consumerRoutes(
@@ -29,8 +32,9 @@ export function consumerRoutes(
   const { usageOf } = createUsage(deps)
   const amounts = createAmountList(deps)
   const keys = createKeyList(deps)
-  const denialsOf = createDenialsOfAll(() => deps.store().fleet, deps.ask)
-  const hoursOf = createHoursOfAll(() => deps.store().fleet, deps.ask)
+  const fleet = () => deps.store().fleet
+  const denialsOf = reuse(GOOD_FOR, createDenialsOfAll(fleet, deps.ask))
+  const hoursOf = reuse(GOOD_FOR, createHoursOfAll(fleet, deps.ask))
 
   async function servicesOf(standing: Standing): Promise<object[]> {
     const services = deps.config.current().services.slice(0, MOST_SERVICES)
