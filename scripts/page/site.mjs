@@ -164,8 +164,18 @@ export async function changeThings(admin) {
   const minute = (consumer) => `/payments/minute/consumer/${consumer}`
   await change('PUT', `/boosts${minute('acme')}`, { by: 100, for: '1h' }, 'launch day, ticket 4711')
   await change('PUT', `/overrides${minute('globex')}`, { amount: 8000, for: '30d' }, 'contract 2026-88')
-  await change('POST', '/keys', { consumer: 'acme', tier: 'pro', expires_in: '90d' }, 'key of the mobile app')
-  await change('POST', '/keys', { consumer: 'acme', tier: 'pro' }, 'key of the back office')
+  await change(
+    'POST',
+    '/keys',
+    { consumer: 'acme', name: 'mobile app', tier: 'pro', expires_in: '90d' },
+    'key of the mobile app',
+  )
+  await change(
+    'POST',
+    '/keys',
+    { consumer: 'acme', name: 'back office', tier: 'pro' },
+    'key of the back office',
+  )
   return change
 }
 
