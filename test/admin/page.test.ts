@@ -117,6 +117,26 @@ t.test('GET /overview tells in one response what the gateway is doing', async (t
   t.match((await extended.call('GET', '/overview')).json, { extensions: [{ name: 'fraud', errors: 3 }] })
 })
 
+t.test('any number of readers share the counts, and each sees the state as it is', async (t) => {
+  let reads = 0
+  let reasons = ['starting']
+  const { deps } = await startAdmin(t)
+  const traffic = await deps.metrics.traffic()
+  const metrics = {
+    ...deps.metrics,
+    traffic() {
+      reads++
+      return traffic
+    },
+  }
+  const { call } = await startAdmin(t, { metrics, ready: () => ({ ready: true, reasons }) })
+  const answers = await Promise.all([1, 2, 3].map(() => call('GET', '/overview')))
+  t.equal(reads, 1)
+  t.equal(new Set(answers.map(({ json }) => json.at)).size, 1)
+  reasons = []
+  t.match((await call('GET', '/overview')).json, { reasons: [] })
+})
+
 type Slot = { readonly [name: string]: number } | null
 
 interface Figures {

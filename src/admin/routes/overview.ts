@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { reuse } from '../../common/reuse.js'
 import type { AdminDeps } from '../deps.js'
 
-/** Ms for which an answer is reused: any number of people may look. */
+/** Ms for which counts are reused: any number of people may look. */
 const GOOD_FOR = 500
 
 /** Adds the route that returns the state of this gateway in one response, for the page and other clients. */
@@ -10,13 +10,19 @@ export function overviewRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'store' | 'metrics' | 'ready'>,
 ): void {
-  const read = reuse(GOOD_FOR, async () => {
-    const { degraded, extensionErrors, ...traffic } = await deps.metrics.traffic()
+  const readTraffic = reuse(GOOD_FOR, async () => {
+    const traffic = await deps.metrics.traffic()
+    return { at: new Date().toISOString(), traffic }
+  })
+
+  app.get('/overview', async () => {
+    const { at, traffic: all } = await readTraffic(null)
+    const { degraded, extensionErrors, ...traffic } = all
     const names = [...deps.config.current().extensions.keys()]
     const { reloads: _, ...config } = deps.config.status()
     const { ready, reasons } = await deps.ready()
     return {
-      at: new Date().toISOString(),
+      at,
       node: deps.store().fleet.node,
       status: ready ? 'ready' : 'not_ready',
       store: degraded ? 'degraded' : deps.store().limiter.state(),
@@ -28,5 +34,4 @@ export function overviewRoutes(
       traffic,
     }
   })
-  app.get('/overview', () => read(null))
 }

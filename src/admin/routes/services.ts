@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { reuse } from '../../common/reuse.js'
 import { type LimitData, limitData, limitText } from '../../config/snapshot/limit.js'
 import type { Policy } from '../../config/snapshot/policy.js'
 import { type RouteData, routeData } from '../../config/snapshot/route-data.js'
@@ -42,6 +43,8 @@ interface CountedLimit extends LimitData {
   readonly decisions: DecisionCounts
 }
 
+/** Ms for which counts are reused: those of the next page are of the same moment. */
+const GOOD_FOR = 1000
 /** Most routes in a response. A service without routes counts as one. */
 const PAGE = 100
 const LONGEST_MATCH = 200
@@ -50,6 +53,8 @@ const NO_DECISIONS: DecisionCounts = { allowed: 0, near: 0, denied: 0 }
 
 /** Adds the route that shows services with the limits of each tier, and the routes that lead to them. */
 export function serviceRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'metrics'>): void {
+  const readCounts = reuse(GOOD_FOR, async () => countsByName(await deps.metrics.limitCounts()))
+
   app.get<QueryOf>('/services', async (request) => {
     const { match = '', after = '0' } = readQuery(request.query, KEYS)
     if (match.length > LONGEST_MATCH) refuse('bad_request', `match has at most ${LONGEST_MATCH} characters.`)
@@ -58,7 +63,7 @@ export function serviceRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'confi
     const pairs = pairsOf(snapshot, match.toLowerCase())
     const start = Number(after)
     const page = pairs.slice(start, start + PAGE)
-    const counts = countsByName(await deps.metrics.limitCounts())
+    const counts = await readCounts(null)
     const answer: ServicesAnswer = {
       services: [...new Set(page.map(({ service }) => service))].map((service) => ({
         ...shown(snapshot, service, counts),
