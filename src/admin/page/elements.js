@@ -3,8 +3,7 @@
 // A view builds what it shows as new elements and gives them to `show(root, …)` at every refresh. `show` changes only
 // what differs from what is there, so focus, selection, scroll position, typed text and open <details> stay. Give
 // what may move or disappear (rows of a table, cards of a list) a `key` that is unique among its siblings. An element
-// that stays (a filter field, a chart) must not be put into a new tree, which would take it out of the page and its focus
-// away: append it to `root` once, in `open`, and `show` into elements beside it (see overview.js).
+// that stays (a filter field, a button) may be a part of each new tree: it is left where it is.
 //
 //   element('p', { class: 'note' }, 'text', element('b', {}, 'more'))   attributes; functions are handlers: { click() {} }
 //   svg('rect', { width: '40%' })           the same for SVG. `style` attributes do not work (CSP): use SVG widths
@@ -43,7 +42,23 @@ function made(node, { key, ...attributes }, children) {
       node.setAttribute(name, value === true ? '' : value)
   }
   Object.assign(node, node.handlers)
-  node.append(...present(children))
+  node.append(...present(children).map(kept))
+  return node
+}
+
+/** Returns a stand-in for an element that is on the page: a new tree would take it, and its focus, away. */
+function kept(child) {
+  if (!child.isConnected) return child
+  child.isKept = true
+  return Object.assign(document.createComment(''), { keeps: child, key: child.key })
+}
+
+/** Puts the elements that stay into a new tree, which is about to be shown. */
+function settled(node) {
+  const all = document.createTreeWalker(node, NodeFilter.SHOW_COMMENT)
+  const found = []
+  while (all.nextNode()) found.push(all.currentNode)
+  for (const one of found) if (one.keeps) one.replaceWith(one.keeps)
   return node
 }
 
@@ -71,15 +86,18 @@ function patchChildren(parent, children) {
     const node = typeof child === 'object' ? child : document.createTextNode(child)
     const known = node.key === undefined ? there : keyed.get(node.key)
     keyed.delete(node.key)
-    if (known && isAlike(known, node)) {
+    if (node.keeps !== undefined) {
+      if (node.keeps === there) there = there.nextSibling
+      else parent.insertBefore(node.keeps, there)
+    } else if (known && isAlike(known, node)) {
       if (known === there) there = there.nextSibling
       else parent.insertBefore(known, there)
       if (known !== node) patch(known, node)
     } else if (there && node.key === undefined && there.key === undefined) {
       const next = there.nextSibling
-      there.replaceWith(node)
+      there.replaceWith(settled(node))
       there = next
-    } else parent.insertBefore(node, there)
+    } else parent.insertBefore(settled(node), there)
   }
   while (there) {
     const next = there.nextSibling
@@ -88,7 +106,7 @@ function patchChildren(parent, children) {
   }
 }
 
-const isAlike = (a, b) => a.nodeName === b.nodeName && a.key === b.key
+const isAlike = (a, b) => a === b || (a.nodeName === b.nodeName && a.key === b.key && !a.isKept)
 
 /** What the reader changes: a refresh leaves it. */
 const OF_READER = ['open', 'value', 'checked']

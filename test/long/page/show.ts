@@ -45,6 +45,27 @@ const ROWS = `import('./page/elements.js').then(({ element, show }) => {
   return found
 })`
 
+/** Puts a field that stays into new trees: where it was, elsewhere, beside others, and into a new parent. */
+const KEPT = `import('./page/elements.js').then(({ element, show }) => {
+  const place = document.body.appendChild(element('div', {}))
+  const field = element('input', {})
+  const found = []
+  const see = (...children) => {
+    show(place, ...children)
+    found.push([place.innerHTML, document.activeElement === field].join())
+  }
+  see(element('p', {}, 'a', field))
+  field.focus()
+  see(element('p', {}, 'b', field))
+  see(element('p', {}, 'c', element('b', {}, 'd'), field))
+  see(element('p', {}, element('input', {}), field))
+  see(element('div', {}, element('b', {}, field)), 'e')
+  see(element('div', {}, element('b', {}, element('input', {}))))
+  found.push(field.isConnected)
+  place.remove()
+  return found
+})`
+
 /** Tests how a refresh changes what is there, and the chart. */
 export async function testShow(t: Test, browser: Browser, { admin }: PageSite): Promise<void> {
   await inTab(t, browser, `${admin[0]}/`, { token: TOKENS.viewer }, async (page) => {
@@ -56,6 +77,19 @@ export async function testShow(t: Test, browser: Browser, { admin }: PageSite): 
       const wanted = { texts: 'dcb', isSame: true, hasFocus: true, pressed: ['3b'] }
       t.strictSame(await page.evaluate(ROWS), wanted)
     })
+  })
+
+  await inTab(t, browser, `${admin[0]}/`, { token: TOKENS.viewer }, async (page) => {
+    await goTo(page, '#/config')
+    t.strictSame(await page.evaluate(KEPT), [
+      '<p>a<input></p>,false',
+      '<p>b<input></p>,true',
+      '<p>c<b>d</b><input></p>,true',
+      '<p><input><input></p>,true',
+      '<div><b><input></b></div>e,true',
+      '<div><b><input></b></div>,false',
+      false,
+    ])
   })
 
   await t.test('the pointer and the keys show the numbers of ten seconds of the chart', async (t) => {
