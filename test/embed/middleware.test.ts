@@ -283,7 +283,7 @@ t.test('charge, refund and block work by key, without a take', async (t) => {
     const settings = { limits: { free: '10/min', staff: 'unlimited' } as const, store, blocks: true }
     const limiter = limiterOf(t, settings)
     const other = store.redis === undefined ? limiter : limiterOf(t, settings)
-    await limiter.ready
+    await Promise.all([limiter.ready, other.ready])
     const used = async () => (await other.usage('free', 'ann'))[0]!.used
     await limiter.charge('free', 'ann', 12)
     t.equal(await used(), 12)
