@@ -10,7 +10,7 @@ t.test('GET /consumers/{id} adds up the hours of all gateways and their workers'
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 instance: ${name}
-store: { redis: "${redis.url}" }
+store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free]
 consumers: [{ header: { name: x-user-id, from: [anyone] } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: 25/h } } }

@@ -99,7 +99,7 @@ admin: { listen: 127.0.0.1:0 }
 instance: ${instance}
 log: { access: off }
 server: { shed: { event_loop_delay: 0 } }
-store: { redis: ${redis.url} }
+store: { redis: ${redis.url}, timeout: 2s }
 tiers: [free]
 consumers: [{ ip: {} }]
 services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: unlimited } } }
@@ -113,7 +113,7 @@ routes: [{ path: /x, service: payments }]
       events: { kind: string; node: string; gateways: number }[]
     }
   }
-  await eventually('all answer', async () => (await read('fleet')).nodes.answered === 3, 20_000)
+  await eventually('all answer', async () => (await read('fleet')).nodes.answered === 3)
   const { events } = await read('fleet')
   t.equal(
     events.filter(({ kind }) => kind === 'started').reduce((sum, { gateways }) => sum + gateways, 0),
