@@ -100,7 +100,7 @@ export function createHistoryOfAll(
       to,
       nodes: { answered: all.length, silent, problem },
       samples: mergeSamples(all, from, to),
-      events: mergeEvents(all, from),
+      events: mergeEvents(all, from, to + 2 * EVERY_MS),
     }
   }
 }
@@ -126,12 +126,15 @@ function mergeSamples(all: readonly Told[], from: number, to: number): MergedSam
   )
 }
 
-/** Merges events of the same text in the same ten seconds: a deploy is one line in a chart, not a hundred. */
-function mergeEvents(all: readonly Told[], from: number): MergedEvent[] {
+/**
+ * Merges events of the same text in the same ten seconds: a deploy is one line in a chart, not a hundred. Leaves out later
+ * ones than `until`: a gateway whose clock is wrong must not push out the others.
+ */
+function mergeEvents(all: readonly Told[], from: number, until: number): MergedEvent[] {
   const merged = new Map<string, MergedEvent>()
   const each = all.flatMap(({ node, reading }) => reading.events.map((event) => ({ ...event, node })))
   for (const event of each.sort((a, b) => a.at - b.at)) {
-    if (event.at < from) continue
+    if (event.at < from || event.at > until) continue
     const key = `${Math.floor(event.at / EVERY_MS)} ${event.kind} ${event.text}`
     const known = merged.get(key)
     merged.set(key, known ? { ...known, gateways: known.gateways + 1 } : { ...event, gateways: 1 })
@@ -151,9 +154,12 @@ function readHistory(data: unknown): HistoryReading | undefined {
   const isSample = (one: unknown) => isList(one, length) && one.length === length && one.every(isCount)
   if (!isList(samples, SAMPLES + 1) || !samples.every(isSample) || !isList(events, MOST_EVENTS))
     return undefined
+  const rows = samples as number[][]
+  // One of ten seconds that came twice would count twice.
+  if (rows.some(([at], i) => i > 0 && at! <= rows[i - 1]![0]!)) return undefined
   return {
     bounds_ms,
-    samples: samples as number[][],
+    samples: rows,
     // Kinds of a later version are left out.
     events: events.flatMap((one) => readEvent(one) ?? []),
   }

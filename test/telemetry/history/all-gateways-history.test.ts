@@ -87,6 +87,7 @@ t.test('answers of other versions count as far as they can, and what is no answe
     reading({ samples: [sample(LAST, Number.MAX_VALUE)] }),
     reading({ samples: [[LAST]] }),
     reading({ samples: new Array(1000).fill(sample(LAST)) }),
+    reading({ samples: [sample(LAST), sample(LAST)] }),
     reading({ bounds_ms: new Array(1000).fill(1) }),
     reading({ events: new Array(1000).fill(events[0]) }),
     { ...reading(), samples: [['1', ...sample(LAST).slice(1)]] },
@@ -153,4 +154,13 @@ t.test('a gateway answers with an hour at most, which fits into an answer whatev
   const { samples, nodes } = await find('fleet', 0)
   t.equal(nodes.answered, 20)
   t.ok(samples.every(({ counts }) => Number.isFinite(counts[0])))
+})
+
+t.test('events of a gateway whose clock is ahead do not push out those of the others', async (t) => {
+  const event = (at: number, text: string) => ({ at, kind: 'started' as const, text })
+  const ahead = Array.from({ length: MOST_EVENTS }, (_, i) => event(NOW + 3_600_000 + i, `ahead ${i}`))
+  const { find } = ask([reading({ events: ahead })], reading({ events: [event(LAST, 'own')] }))
+  const { events } = await find('fleet', 0)
+  t.match(events, [{ node: 'own', text: 'own' }])
+  t.equal(events.length, 1)
 })
