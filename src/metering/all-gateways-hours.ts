@@ -1,10 +1,11 @@
+import { withTimeout } from '../common/wait.js'
 import type { Fleet } from '../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../fleet/question.js'
 import type { TopOfAll } from '../telemetry/top/all-gateways-top.js'
 import { HOUR, HOURS_KEPT, type HourCounts, type HoursReading, mergeHours } from './hours.js'
 import type { Metering } from './metering.js'
 
-/** Use of a consumer or tenant in one hour, of all services. */
+/** Use of a consumer in one hour, of all services. */
 export interface UsedHour {
   /** Start of the hour, in ISO 8601. */
   readonly hour: string
@@ -13,9 +14,9 @@ export interface UsedHour {
   readonly denied: number
 }
 
-/** Use of a consumer or tenant in the last 24 hours, on all gateways that have answered. */
+/** Use of a consumer in the last 24 hours, on all gateways that have answered. */
 export interface HoursOfAll {
-  /** The latest 24 hours, oldest first. Null if no gateway meters consumers or tenants. */
+  /** The latest 24 hours, oldest first. Null if no gateway meters consumers. */
   readonly hours: readonly UsedHour[] | null
   /** What was used before this time may be missing, in ISO 8601. Null: nothing of these hours is. */
   readonly since: string | null
@@ -30,7 +31,7 @@ const MOST_HOURS = 2 * HOURS_KEPT
 /** Latest time that a Date can have, in unix ms. */
 const LATEST = 8.64e15
 
-/** Asks for what a consumer or tenant has used by hour. Null: this gateway does not meter consumers or tenants. */
+/** Asks for what a consumer has used by hour. Null: this gateway does not meter consumers. */
 export const HOURS: Question<
   { readonly metering: Pick<Metering, 'hours'> | undefined },
   string,
@@ -47,28 +48,31 @@ export const HOURS: Question<
 }
 
 /**
- * Creates a search, on all gateways, for what a consumer or tenant has used by hour.
+ * Creates a search, on all gateways, for what a consumer has used by hour.
  *
  * @param fleet returns the fleet in use: a restart may bring another store
  */
 export function createHoursOfAll(
-  fleet: () => Pick<Fleet, 'ask'>,
+  fleet: () => Pick<Fleet, 'ask' | 'node'>,
   ask: Ask,
   now: () => number = Date.now,
 ): (id: string) => Promise<HoursOfAll> {
   return async (id) => {
     const [mine, others] = await Promise.all([
-      ask(HOURS, id),
+      // The disk of the spool may stand still.
+      withTimeout(ask(HOURS, id), TIMEOUT, () => 'late' as const),
       fleet().ask<unknown>(HOURS.name, id, { timeoutMs: TIMEOUT }),
     ])
     const readings = others.answers.flatMap(({ answer }) => readHours(answer) ?? [])
-    if (mine) readings.push(mine)
+    const isLate = mine === 'late'
+    if (mine && !isLate) readings.push(mine)
     const { hours, since } = mergeHours(readings)
-    const { answers, silent, problem = null } = others
+    const { answers, problem = null } = others
+    const silent = isLate ? [fleet().node, ...others.silent] : others.silent
     return {
       hours: readings.length === 0 ? null : latestOf(hours, now()),
       since: since === 0 ? null : new Date(since).toISOString(),
-      nodes: { answered: answers.length + (mine === undefined ? 0 : 1), silent, problem },
+      nodes: { answered: answers.length + (mine === undefined || isLate ? 0 : 1), silent, problem },
     }
   }
 }

@@ -10,7 +10,7 @@ export const HOURS_KEPT = 24
 /** Start of an hour in unix ms, and what was used in it: requests, cost, and requests that were denied. */
 export type HourCounts = readonly [hour: number, requests: number, cost: number, denied: number]
 
-/** Use of a consumer or tenant by hour. */
+/** Use of a consumer by hour. */
 export interface HoursReading {
   /** Hours in which something was counted, in no order. */
   readonly hours: readonly HourCounts[]
@@ -36,7 +36,7 @@ export interface HoursOptions {
 }
 
 /**
- * Creates the search for what one consumer or tenant has used by hour. An interval belongs to the hour in which it begins.
+ * Creates the search for what one consumer has used by hour. An interval belongs to the hour in which it begins.
  * The search reads the files of the spool one after the other, newest first. It pauses as long as it has worked, so that
  * whoever asks takes at most half of the time.
  */
@@ -53,7 +53,8 @@ export function createHours({ spool, settled, unfiled, now }: HoursOptions) {
     const hours: HourCounts[] = []
     const add = ({ header, groups }: Interval) => {
       const hour = Math.floor(header.from / HOUR) * HOUR
-      for (const { counts } of groups)
+      // Groups of a tenant with the same id are of other consumers.
+      for (const { counts } of groups.filter(({ labels }) => labels.consumer === id))
         hours.push([hour, counts[COLUMN.requests]!, counts[COLUMN.cost]!, counts[COLUMN.denied]!])
     }
     for (const interval of unfiled(id)) add(interval)

@@ -155,9 +155,9 @@ export async function openMetering({ settings, place, log, now = Date.now, recei
       }
       return found
     },
-    /** Returns what a consumer or tenant has used by hour; undefined if neither is told apart. */
+    /** Returns what a consumer has used by hour; undefined if consumers are not told apart. */
     hours: (id: string): Promise<HoursReading> | undefined =>
-      by.includes('consumer') || by.includes('tenant') ? byHour(id) : undefined,
+      by.includes('consumer') ? byHour(id) : undefined,
     /** Sends the intervals between two times again. Resolves with their number. */
     async resend(from: number, to: number): Promise<number> {
       const again = await spool.resend(from, to)

@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  unlink,
+  writeFile,
+} from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setImmediate as immediate } from 'node:timers/promises'
 import {
@@ -58,6 +69,8 @@ export interface SpoolOptions {
 }
 
 const FOLDER = /^[0-9a-f]{16}$/
+/** Name of the file that says until when intervals were given up: the next process cannot tell by the others. */
+const FORGOTTEN = 'forgotten'
 const NAME = /^(\d{13}-[0-9a-f]{16}-\d+)\.(journal|usage|trying|sent)$/
 /** Bytes of a journal from which it is written anew when most of it is out of date. */
 const LONG_JOURNAL = 8 * 1024 * 1024
@@ -170,6 +183,13 @@ export async function openSpool(options: SpoolOptions) {
     files.delete(stem)
   }
 
+  /** Notes that intervals up to this one, by its start in unix ms, were given up. */
+  async function forget(from: number): Promise<void> {
+    if (!(from > forgotten)) return
+    forgotten = from
+    await writeFile(join(folder, FORGOTTEN), String(from)).catch(() => {})
+  }
+
   async function dropJournal(): Promise<void> {
     await journal?.handle.close().catch(() => {})
     journal = undefined
@@ -250,7 +270,7 @@ export async function openSpool(options: SpoolOptions) {
       for (const file of sent) {
         if (surplus <= 0) break
         surplus -= file.bytes
-        forgotten = Math.max(forgotten, file.from)
+        await forget(file.from)
         await remove(file)
       }
       if (bytesOf(listed('usage', 'trying')) > size / 2) await mergeHour().catch(failed)
@@ -351,7 +371,10 @@ export async function openSpool(options: SpoolOptions) {
    * becomes an interval.
    */
   async function absorb(taken: string): Promise<void> {
-    const found = (await readdir(taken, { recursive: true })).flatMap((name) => {
+    const names = await readdir(taken, { recursive: true })
+    for (const name of names)
+      if (basename(name) === FORGOTTEN) await forget(Number(await readFile(join(taken, name), 'utf8')))
+    const found = names.flatMap((name) => {
       const [, stem, state] = NAME.exec(basename(name)) ?? []
       return stem === undefined ? [] : [{ file: join(taken, name), stem, state: state as State }]
     })

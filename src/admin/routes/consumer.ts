@@ -3,7 +3,7 @@ import { reuse } from '../../common/reuse.js'
 import { createHoursOfAll } from '../../metering/all-gateways-hours.js'
 import { createDenialsOfAll } from '../../telemetry/decisions/all-gateways-denials.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
-import { ProblemError } from '../access/problem.js'
+import { ProblemError, refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
 import { bansOf } from './bans.js'
 import { createKeyList } from './keys.js'
@@ -78,7 +78,11 @@ export function consumerRoutes(
       part('overrides', () => amountsOf('override', standing)),
       part('keys', () => keys.list(consumer, undefined, MOST_KEYS)),
       part('denials', () => denialsOf(consumer)),
-      part('hours', () => hoursOf(consumer)),
+      part('hours', () =>
+        byAddress && snapshot.config.metering?.addresses === false
+          ? refuse('unprocessable', 'All addresses are metered as one: see metering.addresses.')
+          : hoursOf(consumer),
+      ),
     ])
     return {
       consumer,

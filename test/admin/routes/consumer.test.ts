@@ -13,6 +13,7 @@ import {
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
 import { configOf, EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
+import { scratchFolder } from '../../support/scratch.js'
 
 const snapshot = exampleSnapshot()
 
@@ -150,6 +151,27 @@ t.test('an address is shown as it is counted, with the bans that hold for it', a
     by_address: true,
     bans: [{ block: '2001:db8::/48', reason: 'scraping' }],
   })
+})
+
+t.test('an address that is metered with all others has no hours of its own', async (t) => {
+  const spool = scratchFolder(t, 'spool-')
+  const config = (addresses: boolean) =>
+    configOf(
+      `${EXAMPLE.replace('from: anyone }', 'from: anyone }\n  - ip: {}')}
+metering: { addresses: ${addresses}, spool: { path: ${spool} }, to: { http: { url: "http://127.0.0.1:9/" } } }
+`,
+    )
+  const metering = { hours: async () => ({ hours: [], since: 0 }) }
+  const one = await startAdmin(t, { config: config(false), parts: { metering } })
+  t.match((await one.call('GET', '/consumers/192.0.2.7')).json, {
+    by_address: true,
+    hours: null,
+    hours_nodes: null,
+    problems: { hours: 'All addresses are metered as one: see metering.addresses.' },
+  })
+  t.equal((await one.call('GET', '/consumers/alice')).json.hours.length, 24)
+  const each = await startAdmin(t, { config: config(true), parts: { metering } })
+  t.equal((await each.call('GET', '/consumers/192.0.2.7')).json.hours.length, 24)
 })
 
 t.test('a part that cannot be read is null, and problems says why', async (t) => {
