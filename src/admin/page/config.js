@@ -19,19 +19,17 @@ export const view = {
   title: () => 'Configuration',
   every: 5000,
   open(root, _params, shell) {
-    // Made anew at each refresh: one that is moved would lose the focus.
-    const reload = () =>
-      changeButton(shell, 'Reload', {
-        role: 'operator',
-        title: 'Reload the configuration',
-        text: 'This gateway reads its file again. A file with errors changes nothing.',
-        confirm: 'Reload',
-        action: (_values, reason) => reloadFor(reason, shell),
-        done: ({ result, hash, changed }) =>
-          result === 'applied'
-            ? `Configuration ${hash} is in force. Changes: ${changed.length}.`
-            : 'The file has not changed.',
-      })
+    const reload = changeButton(shell, 'Reload', {
+      role: 'operator',
+      title: 'Reload the configuration',
+      text: 'This gateway reads its file again. A file with errors changes nothing.',
+      confirm: 'Reload',
+      action: (_values, reason) => reloadFor(reason, shell),
+      done: ({ result, hash, changed }) =>
+        result === 'applied'
+          ? `Configuration ${hash} is in force. Changes: ${changed.length}.`
+          : 'The file has not changed.',
+    })
     return {
       async refresh(signal) {
         const [config, overview] = await Promise.all([
@@ -45,7 +43,7 @@ export const view = {
           root,
           section(
             'In force',
-            { key: 'force', actions: [reload()] },
+            { key: 'force', actions: [reload] },
             facts([
               ['file', file ?? '–'],
               ['hash', hash === undefined ? '–' : hashMark(hash)],
