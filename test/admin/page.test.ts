@@ -160,7 +160,7 @@ t.test('the page computes rates and texts from figures', async (t) => {
   t.equal(perSecond(10, 30, 2000), 10)
   t.equal(perSecond(30, 10, 2000), 5, 'a gateway that began anew')
   t.equal(perSecond(0, 10, 0), 0)
-  t.strictSame([0, 0.04, 9.96, 12.4, 12_345].map(rate), ['0', '0.0', '10.0', '12', '12,345'])
+  t.strictSame([0, 0.04, 9.96, 12.4, 12_345].map(rate), ['0', '<0.1', '10.0', '12', '12,345'])
   t.strictSame([null, 0.05, 12.3, 1500, 20_000].map(milliseconds), ['–', '0.1 ms', '12 ms', '1.5 s', '20 s'])
   t.strictSame([range(1730, 0), range(204, 3)], ['1,730', '201–204'])
   t.equal(seen('<b>\u202e\u0000é'), '<b>\\u{202e}\\u{0}é')
@@ -227,7 +227,10 @@ t.test('the page describes limits and tiers in words', async (t) => {
     quotaText({ ...limit, algorithm: 'calendar', period: 'day', time_zone: 'UTC' }),
     '1,200 a day in UTC',
   )
-  t.equal(quotaText({ ...limit, by: 'tenant', share_of: 'group' }), '1,200 a minute, for each of a tenant')
+  t.equal(
+    quotaText({ ...limit, by: 'tenant', share_of: 'group' }),
+    '1,200 a minute, for each consumer of a tenant',
+  )
   const tiers = [
     { tier_from: 'default' },
     { tier_from: 'assignment' },

@@ -31,6 +31,17 @@ export class Refused extends Error {
   }
 }
 
+/** No answer came, or none in time. */
+export class Unanswered extends Error {}
+
+/** Says what went wrong; `when` is more about an answer that did not come. Anything but the errors of `ask` is a bug of the page. */
+export function errorText(error, when = '') {
+  if (error instanceof Refused) return error.detail
+  if (error instanceof Unanswered) return `The gateway has not answered${when} (${error.message}).`
+  console.error(error)
+  return `This page has a bug (${error.message}). Reload it; if that does not help, use the command tidegate and report the bug.`
+}
+
 /**
  * Encodes an id for a path of the API: `ask(`/consumers/${segment(id)}`)`. Throws for `.` and `..`, which a browser
  * removes from a path even when they are escaped.
@@ -51,8 +62,7 @@ export function segment(id) {
  * @param options `method` (GET), `body` (sent as JSON), `reason` (for the audit), `signal` (ends the request)
  * @returns `{ body, audit }`: the parsed answer, and for a change `{ outcome: 'stored' | 'logged', id }` of its entry in
  *   the audit, else undefined
- * @throws Refused when the API refuses; an AbortError when `signal` ended the request; another Error with a plain message
- *   when no answer came
+ * @throws Refused when the API refuses; an AbortError when `signal` ended the request; Unanswered when no answer came
  */
 export async function ask(path, { method = 'GET', body, reason, signal } = {}) {
   const headers = {}
@@ -75,7 +85,7 @@ export async function ask(path, { method = 'GET', body, reason, signal } = {}) {
     text = await response.text()
   } catch (error) {
     if (signal?.aborted) throw error
-    throw new Error(late.aborted ? `no answer within ${ms / 1000} s` : 'no connection')
+    throw new Unanswered(late.aborted ? `no answer within ${ms / 1000} s` : 'no connection')
   }
   const answer = parsed(text)
   if (!response.ok) throw new Refused(response.status, answer ?? {})

@@ -7,6 +7,7 @@ import {
   element,
   empty,
   facts,
+  limitName,
   note,
   pill,
   problem,
@@ -16,7 +17,7 @@ import {
   table,
   timeOf,
 } from './elements.js'
-import { ago, number, quotaText, seen, tierText } from './figures.js'
+import { ago, kindText, number, quotaText, seen, tierText } from './figures.js'
 import { hoursChart } from './hours.js'
 
 /** Characters of an id in the heading. */
@@ -197,6 +198,7 @@ function serviceCard(consumer, usage, shell) {
     action: (_values, reason) => remove(`/usage/${segment(service)}/${segment(consumer.consumer)}`, reason),
     done: () => `The usage of ${service} is reset.`,
   })
+  const isAway = by === 'open' || by === 'closed'
   const rows = [
     ...limits.map((limit) => limitRow(limit, amountButtons(consumer, service, limit, shell))),
     ...candidates.map((limit) => limitRow({ ...limit, isCandidate: true }, [])),
@@ -206,19 +208,21 @@ function serviceCard(consumer, usage, shell) {
     { class: 'service', key: service },
     element('div', { class: 'head' }, element('h3', {}, service), unlimited ? null : reset),
     unlimited ? empty(`Unlimited on tier ${consumer.tier}.`) : null,
-    by === 'open' || by === 'closed' ? element('p', { class: 'warn' }, AWAY[by]) : null,
+    isAway ? element('p', { class: 'warn' }, AWAY[by]) : null,
     ...rows,
-    ...notShown.map(({ name, by }) =>
-      note(`“${name}” is not shown: it is counted by ${by}, which the id does not tell.`),
+    ...(isAway ? [] : notShown).map(({ name, by }) =>
+      note(`“${name}” is not shown: it is counted by ${kindText(by)}, which the id does not tell.`),
     ),
   )
 }
 
 function limitRow(limit, actions) {
   const { name, used, remaining, changed, isCandidate } = limit
-  const most = Math.max(1, used + remaining)
   const isUp = remaining === 0
-  const label = `${number(used)} of ${number(used + remaining)} used`
+  // More may be used than is allowed now, as after a boost. Without the store, less is allowed here than the amount.
+  const allows = isUp ? Math.min(used, limit.burst ?? limit.amount) : used + remaining
+  const most = Math.max(1, allows)
+  const label = `${number(used)} of ${number(allows)} used`
   // What is left of a boost is at the end.
   const boosted = Math.min(changed?.boost ?? 0, remaining)
   const shares = [
@@ -230,14 +234,7 @@ function limitRow(limit, actions) {
   return element(
     'div',
     { class: 'limit', key: `${name} ${isCandidate}` },
-    element(
-      'div',
-      {},
-      element('b', {}, name),
-      ' ',
-      element('span', { class: 'note' }, quotaText(limit)),
-      isCandidate ? pill('candidate', '') : null,
-    ),
+    limitName(limit, isCandidate),
     element(
       'div',
       {},

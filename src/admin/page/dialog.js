@@ -19,8 +19,8 @@
 // the entry of the audit, and `shell.refresh()` runs. `confirmChange(shell, change)` opens the dialog without a button
 // and resolves with true after a change. A function instead of the object is called on the click, for values of that moment.
 
-import { ask } from './api.js'
-import { button, element, facts, problem, show, timeOf } from './elements.js'
+import { ask, errorText, Refused } from './api.js'
+import { button, element, facts, placeOfFocus, problem, show, timeOf } from './elements.js'
 import { seen } from './figures.js'
 
 const LONGEST_REASON = 500
@@ -77,13 +77,8 @@ export function confirmChange(
       isChanged = true
       await showDone(body, audit)
     } catch (failure) {
-      show(
-        error,
-        problem(
-          failure.detail ??
-            `The gateway has not answered: ${failure.message}. The change may have been made.`,
-        ),
-      )
+      const doubt = failure instanceof Refused ? '' : ' The change may have been made.'
+      show(error, problem(errorText(failure) + doubt))
     }
     busy(false)
   }
@@ -104,6 +99,7 @@ export function confirmChange(
     shell.refresh()
   }
 
+  const back = placeOfFocus()
   document.body.append(dialog)
   dialog.oncancel = (event) => {
     if (isBusy) event.preventDefault()
@@ -112,6 +108,7 @@ export function confirmChange(
   return new Promise((resolve) => {
     dialog.onclose = () => {
       dialog.remove()
+      back()
       resolve(isChanged)
     }
   })

@@ -16,13 +16,14 @@
 //   timeOf(iso) · ago(ms) in figures.js     a moment in local time
 //   consumerLink(id) · requestLink(id) · serviceLink(name)   links to their pages
 //   pill(text, 'good' | 'warn' | 'bad' | '')   a state in a word; colour never says it alone
+//   limitName(limit, isCandidate)           the name of a limit, and what it allows
 //   hashMark(hash)                          the hash of a configuration, with a dot whose colour is that of equal hashes
 //   filterField('Service or path', { value: 'typed', input() {} })
 //   problem(text) · empty(text) · note(text)
 //   button(text, click, { kind: 'primary' | 'danger' | '', needs: role, shell, pressed: true | false })   disabled if the role is not enough,
 //           and says which role is needed. For a change use `changeButton` of dialog.js.
 
-import { encoded, seen } from './figures.js'
+import { encoded, quotaText, seen } from './figures.js'
 
 export const $ = (id) => document.getElementById(id)
 
@@ -67,10 +68,20 @@ const present = (children) =>
 
 /** Makes the children of a node alike the given ones, and keeps those that are there. See the top of this file. */
 export function show(parent, ...children) {
-  const focused = document.activeElement
+  const back = placeOfFocus()
   patchChildren(parent, present(children))
-  // A row that moved has lost the focus.
-  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true })
+  back()
+}
+
+/** Returns a function that gives the focus back to what has it now, or to the heading of its card if that is gone. */
+export function placeOfFocus() {
+  const focused = document.activeElement
+  const card = focused?.closest('section')
+  return () => {
+    if (focused === document.activeElement || focused === document.body) return
+    const place = focused?.isConnected ? focused : card?.isConnected ? card.querySelector('h2') : $('heading')
+    place?.focus({ preventScroll: true })
+  }
 }
 
 function patchChildren(parent, children) {
@@ -129,7 +140,7 @@ function patch(there, node) {
 /** Makes a card. Titles are unique in a view. */
 export function section(title, { actions = [], ...attributes } = {}, ...children) {
   const id = `h-${title.toLowerCase().replace(/\W+/g, '-')}`
-  const heading = element('h2', { id }, title)
+  const heading = element('h2', { id, tabindex: -1 }, title)
   const head = element('div', { class: 'head' }, heading, ...actions)
   return element('section', { 'aria-labelledby': id, ...attributes }, head, ...children)
 }
@@ -216,6 +227,17 @@ export const serviceLink = (name) =>
 /** A spot in the colour of a class of responses, for a legend. */
 export const swatch = (kind) => element('i', { class: `swatch ${kind}` })
 export const pill = (text, kind) => element('span', { class: `pill ${kind}` }, text)
+/** Shows a limit: its name, and what it allows. */
+export function limitName(limit, isCandidate = false) {
+  return element(
+    'div',
+    {},
+    element('b', {}, limit.name),
+    ' ',
+    element('span', { class: 'note' }, quotaText(limit)),
+    isCandidate ? [' ', pill('candidate', '')] : null,
+  )
+}
 export function hashMark(hash) {
   const hue = Number.parseInt(hash.slice(0, 4), 16) % 360
   const dot = svg('circle', { cx: '50%', cy: '50%', r: '40%', fill: `hsl(${hue} 60% 50%)` })

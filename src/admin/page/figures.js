@@ -13,7 +13,14 @@ export function number(value) {
 
 export function rate(value) {
   if (value === 0) return '0'
+  if (value < 0.05) return '<0.1'
   return value < 10 ? value.toFixed(1) : number(Math.round(value))
+}
+
+/** Formats a share of a whole, 0 to 1. */
+export function percent(share) {
+  if (share === 0) return '0 %'
+  return share < 0.0005 ? '<0.1 %' : `${(share * 100).toFixed(1)} %`
 }
 
 export function milliseconds(value) {
@@ -142,7 +149,8 @@ export function quotaText({
   time_zone: zone,
   share_of: shareOf,
 }) {
-  const level = shareOf === undefined ? `, by ${by === 'ip' ? 'address' : by}` : `, for each of a ${by}`
+  const level =
+    shareOf === undefined ? `, by ${by === 'ip' ? 'address' : by}` : `, for each consumer of a ${by}`
   const whose = by === 'consumer' ? '' : level
   if (algorithm === 'concurrency') return `${number(amount)} at once${whose}`
   if (period !== undefined) return `${number(amount)} a ${period} in ${zone}${whose}`

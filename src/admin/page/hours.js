@@ -1,13 +1,14 @@
 // Use by hour, as small bars and as a table.
 
-import { element, svg, swatch, table } from './elements.js'
+import { element, empty, svg, swatch, table } from './elements.js'
 import { number } from './figures.js'
 
 const WIDTH = 100 / 24
 
 /** Returns the chart of 24 hours and its table, as elements. */
 export function hoursChart(hours) {
-  const most = Math.max(1, ...hours.map(({ requests, denied }) => requests + denied))
+  const most = Math.max(...hours.map(({ requests, denied }) => requests + denied))
+  if (most === 0) return [empty('Nothing was served or denied.')]
   const sum = (name) => hours.reduce((all, hour) => all + hour[name], 0)
   const total = `${number(sum('requests'))} requests served, ${number(sum('denied'))} denied; cost ${number(sum('cost'))}`
   const columns = hours.map(({ hour, requests, denied }, i) => {

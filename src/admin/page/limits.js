@@ -1,8 +1,19 @@
 // Services with the limits that are in force, by tier, and the routes that lead to them.
 
 import { ask } from './api.js'
-import { button, element, empty, filterField, note, pill, section, show, table } from './elements.js'
-import { encoded, number, seen } from './figures.js'
+import {
+  button,
+  element,
+  empty,
+  filterField,
+  limitName,
+  note,
+  pill,
+  section,
+  show,
+  table,
+} from './elements.js'
+import { encoded, number, percent, seen } from './figures.js'
 
 /** Ms after the last key until the gateway is asked. */
 const TYPING = 250
@@ -134,22 +145,15 @@ function tierRows({ tier, default: isDefault, unlimited, limits, candidates = []
 
 const totalOf = ({ allowed, near, denied }) => allowed + near + denied
 
-function limitCells({ name, text, share_of: shareOf, decisions }, sum, tier, isCandidate) {
+function limitCells({ decisions, ...limit }, sum, tier, isCandidate) {
   const { near, denied } = decisions
-  const what = element(
-    'span',
-    { title: `name: ${name}` },
-    shareOf === undefined ? text : `${text} (share of ${shareOf})`,
-    isCandidate ? ' ' : null,
-    isCandidate ? pill('candidate', '') : null,
-  )
   return [
     tier,
-    what,
+    limitName(limit, isCandidate),
     number(totalOf(decisions)),
     number(near),
     [number(denied), denied > 0 && !isCandidate ? 'limited' : ''],
-    sum === 0 ? '–' : `${((denied * 100) / sum).toFixed(denied > 0 ? 1 : 0)} %`,
+    sum === 0 ? '–' : percent(denied / sum),
   ]
 }
 

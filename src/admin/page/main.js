@@ -26,7 +26,7 @@
 //   shell.go(address)   '#/consumer/acme'
 //   shell.showState(overview)   the state in the header, from an answer of GET /overview
 
-import { ask, forgetToken, hasToken, keepToken, Refused, segment } from './api.js'
+import { ask, errorText, forgetToken, hasToken, keepToken, Refused, segment, Unanswered } from './api.js'
 import { $, element } from './elements.js'
 import { encoded, seen } from './figures.js'
 import { VIEWS } from './views.js'
@@ -147,14 +147,11 @@ function failed(error, answered, root) {
   if (isForSignIn(error)) return signIn(error)
   root.classList.add('stale')
   $('wait').hidden = true
-  if (error instanceof Refused) {
-    say(error.detail)
-    return error.status >= 500 ? RETRY : undefined
-  }
   const since = answered === undefined ? '' : ` since ${new Date(answered).toLocaleTimeString()}`
-  say(`The gateway has not answered${since} (${error.message}). Trying again.`)
-  state.now()
-  return RETRY
+  const isTried = error instanceof Unanswered || error.status >= 500
+  say(errorText(error, since) + (isTried ? ' Trying again.' : ''))
+  if (error instanceof Unanswered) state.now()
+  return isTried ? RETRY : undefined
 }
 
 function leave() {
@@ -172,7 +169,7 @@ async function askState(signal) {
   } catch (error) {
     if (signal.aborted) return undefined
     if (isForSignIn(error)) return signIn(error)
-    showPill('No answer', 'bad')
+    showPill(error instanceof Unanswered ? 'No answer' : 'State not known', 'bad')
     return RETRY
   }
   return undefined
@@ -244,11 +241,7 @@ async function start() {
     // 403: nothing gives the holder a role.
     if (isForSignIn(error) || error.status === 403) return signIn(error)
     showPill('No answer', 'bad')
-    say(
-      error instanceof Refused
-        ? error.detail
-        : `The gateway has not answered (${error.message}). Trying again.`,
-    )
+    say(`${errorText(error)} Trying again.`)
     setTimeout(start, RETRY)
     return
   }

@@ -13,7 +13,7 @@ import {
   show,
   table,
 } from './elements.js'
-import { ago, milliseconds, number, perSecond, range, rate, seen } from './figures.js'
+import { ago, milliseconds, number, percent, perSecond, range, rate, seen } from './figures.js'
 
 const BY = {
   limited: ['Limited', 'denied', 'Nobody is being limited.'],
@@ -58,11 +58,7 @@ export const view = {
     )
     root.append(
       section('Traffic', { actions: [parts.of] }, parts.figures, parts.nodes, chart.node),
-      section(
-        'Who is limited now',
-        { actions: [parts.by, element('label', {}, 'Service ', select)] },
-        parts.top,
-      ),
+      section('Top consumers', { actions: [parts.by, element('label', {}, 'Service ', select)] }, parts.top),
       section('Services and tiers of this gateway', {}, parts.services),
     )
     function showAll() {
@@ -128,7 +124,7 @@ export const view = {
           parts.top,
           ...(top.error === undefined ? topTable(top.body) : [problem(`Not known: ${top.error.message}`)]),
         )
-        show(parts.services, ...servicesTable(traffic.rows, isWhole, showAll))
+        show(parts.services, ...servicesTable(traffic, isWhole, showAll))
       },
     }
   },
@@ -218,22 +214,23 @@ function topTable({ by, from, to, nodes, floor, missed, rows }) {
       row.tier,
       range(row.count, row.error),
       rate(row.count / Math.max(1, seconds)),
-      `${(row.share * 100).toFixed(1)} %`,
+      percent(row.share),
       row.limit ?? '',
       ago(Date.parse(to) - Date.parse(row.since)),
     ],
   }))
   const heads = ['consumer', 'service', 'tier', `>${head}`, '>a second', '>share', 'limit', '>since']
-  return [note(facts.join(' ')), table({ caption: 'Who is limited now', heads, rows: lines, none })]
+  return [note(facts.join(' ')), table({ caption: 'Top consumers', heads, rows: lines, none })]
 }
 
-function servicesTable(all, isWhole, showAll) {
+function servicesTable({ rows: all, isKnown }, isWhole, showAll) {
   const total = ({ rates }) => sum(Object.values(rates))
+  const a = (value) => (isKnown ? rate(value) : '–')
   const isLong = all.length > MANY && !isWhole
   const rows = isLong ? [...all].sort((a, b) => total(b) - total(a)).slice(0, MANY) : all
   const lines = rows.map(({ service, tier, rates, decided, deciders }) => {
     const decisions = sum(Object.values(decided))
-    const share = (value = 0) => (decisions === 0 ? '–' : `${((value * 100) / decisions).toFixed(1)} %`)
+    const share = (value = 0) => (decisions === 0 ? '–' : percent(value / decisions))
     const by = Object.entries(deciders).filter(([, value]) => value > 0)
     const isDegraded = by.some(([name]) => ['open', 'local', 'closed'].includes(name))
     return {
@@ -241,10 +238,10 @@ function servicesTable(all, isWhole, showAll) {
       cells: [
         serviceLink(service),
         tier,
-        rate(total({ rates })),
-        [rate(rates.limited), rates.limited > 0 ? 'limited' : ''],
-        rate(rates.client_error),
-        [rate(rates.server_error), rates.server_error > 0 ? 'server_error' : ''],
+        a(total({ rates })),
+        [a(rates.limited), rates.limited > 0 ? 'limited' : ''],
+        a(rates.client_error),
+        [a(rates.server_error), rates.server_error > 0 ? 'server_error' : ''],
         share(decided.denied),
         share(decided.near),
         [by.map(([name, value]) => `${name} ${share(value)}`).join(', '), isDegraded ? 'warn' : ''],

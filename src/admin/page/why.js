@@ -1,8 +1,21 @@
 // One request: what the gateway decided about it, and why.
 
 import { ask, Refused, segment } from './api.js'
-import { bar, consumerLink, element, facts, note, section, show, table, timeOf } from './elements.js'
-import { decidedText, kindText, milliseconds, number, quotaText, seen, tierText } from './figures.js'
+import {
+  bar,
+  consumerLink,
+  element,
+  facts,
+  hashMark,
+  limitName,
+  note,
+  section,
+  serviceLink,
+  show,
+  table,
+  timeOf,
+} from './elements.js'
+import { decidedText, kindText, milliseconds, number, seen, tierText } from './figures.js'
 
 export const view = {
   title: ({ id = '' }) => `Request ${id}`,
@@ -85,12 +98,12 @@ function parts(d) {
         {},
         facts([
           ['route', d.route ?? 'none'],
-          ['service', d.service],
+          ['service', d.service === null ? null : serviceLink(d.service)],
           ['quota of', d.quota_of],
           ['upstream', d.upstream ?? 'not sent to any'],
           ['upstream took', d.upstream === null ? null : milliseconds(d.upstream_ms)],
           ['gateway', d.worker === null ? d.node : `${d.node}, worker ${d.worker}`],
-          ['configuration', d.config],
+          ['configuration', hashMark(d.config)],
         ]),
       ),
     ),
@@ -120,13 +133,13 @@ function uncheckedText({ tier_unchecked: tier, limits_unchecked: limits }) {
 }
 
 function limitRow(limit) {
-  const { name, used, remaining, allows, binding, denied } = limit
+  const { used, remaining, allows, binding, denied } = limit
   const state = denied ? 'denied the request' : binding ? 'had the least left' : ''
   const label = used === null ? 'its count is not known' : `${number(used)} of ${number(allows)} used before`
   return element(
     'div',
     { class: 'limit plain' },
-    element('div', {}, element('b', {}, name), ' ', element('span', { class: 'note' }, quotaText(limit))),
+    limitName(limit),
     element(
       'div',
       {},

@@ -128,7 +128,7 @@ export function limitText(limit: Told): string {
 /** Formats the quota, without the reason for a change. */
 function quotaText({ algorithm, by, amount, windowMs, burst, calendar, share, shareOf }: Told): string {
   const part = share === undefined ? '' : ` share ${share}`
-  const level = shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
+  const level = shareOf === undefined ? ` by ${by}${part}` : ` for each consumer of a ${by}`
   const whose = by === 'consumer' ? '' : level
   if (calendar !== undefined) return `${amount}/${calendar.period} in ${calendar.timeZone}${whose}`
   if (algorithm === 'concurrency') return `${amount} at once${whose}`
