@@ -85,10 +85,6 @@ function parts(d) {
           ['decided', decision === null ? 'no limit was checked' : decidedText(decision.decided_by)],
           ['binding limit', decision?.binding],
           ['cost', d.cost],
-          [
-            'could pass',
-            decision?.retry_after_ms == null ? null : `${milliseconds(decision.retry_after_ms)} later`,
-          ],
           ['deciding took', decision === null ? null : milliseconds(decision.took_ms)],
         ]),
         ...d.limits.map(limitRow),
