@@ -1,4 +1,6 @@
+import { setImmediate as immediate } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import { createTurns } from '../../common/wait.js'
 import { takesStoredKeys } from '../../config/snapshot/consumers.js'
 import { isKeyId, keysOf, type StoredKey } from '../../fleet/api-keys.js'
 import { searchMap } from '../../fleet/search-map.js'
@@ -28,9 +30,15 @@ const WHILE_AWAY_MS = 1000
 const PAGE = 1000
 /** How long a request may read keys from the store, in ms. */
 const SEARCH_MS = 1000
+/** Requests that look through the keys at the same time, of which there may be 500,000. */
+const SEARCHES = 2
+/** Keys that are looked at in one turn of the event loop. */
+const KEYS_A_TURN = 5000
 
 /** Creates what reads the API keys of the store, for operators. */
 export function createKeyList(deps: Pick<AdminDeps, 'store' | 'log'>, now: () => number = Date.now) {
+  const inTurn = createTurns(SEARCHES)
+
   async function shown(some: readonly StoredKey[]) {
     const used = await deps.store().keys.lastUsed.read(some.map(({ id }) => id))
     return some.map((key, i) => keyData(key, used[i], now()))
@@ -43,16 +51,12 @@ export function createKeyList(deps: Pick<AdminDeps, 'store' | 'log'>, now: () =>
       const held = keys.keys()
       await askStore(limiter.state() === 'degraded' ? WHILE_AWAY_MS : PATIENCE_MS, held.ready)
       if (held.isWhole() && !PAGE_CURSOR.test(after ?? '')) {
-        const page = pageOf(held.entries().values(), consumer, after ?? '')
+        const page = await inTurn(() => pageOf(held.entries().values(), consumer, after ?? ''))
         const told = page.slice(0, most)
         return pageBody(await shown(told), page.length > most ? told.at(-1)!.id : undefined)
       }
-      const { found, next } = await searchMap(held, {
-        ...keysOf(consumer),
-        cursor: after,
-        most,
-        forMs: SEARCH_MS,
-      })
+      const search = { ...keysOf(consumer), cursor: after, most, forMs: SEARCH_MS }
+      const { found, next } = await inTurn(() => searchMap(held, search))
       return pageBody(await shown(found.map(([, key]) => key)), next)
     })
   }
@@ -166,9 +170,15 @@ function noSuchKey(id: string): never {
 }
 
 /** Returns the next keys by id, one more than a page holds. Does not sort all keys, since there may be very many. */
-function pageOf(keys: Iterable<StoredKey>, consumer: string | undefined, after: string): StoredKey[] {
+async function pageOf(
+  keys: Iterable<StoredKey>,
+  consumer: string | undefined,
+  after: string,
+): Promise<StoredKey[]> {
   const page: StoredKey[] = []
+  let looked = 0
   for (const key of keys) {
+    if (++looked % KEYS_A_TURN === 0) await immediate()
     if (key.id <= after || (consumer !== undefined && key.consumer !== consumer)) continue
     if (page.length > PAGE && key.id > page[PAGE]!.id) continue
     page.splice(placeOf(page, key.id), 0, key)

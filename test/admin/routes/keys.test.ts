@@ -1,6 +1,7 @@
 // Tests src/admin/routes/key-request.ts src/admin/store-down.ts
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { createKeyList } from '../../../src/admin/routes/keys.js'
 import { digestOf, isKey } from '../../../src/credentials/key-format.js'
 import type { StoredKey } from '../../../src/fleet/api-keys.js'
 import { createKeyStore } from '../../../src/fleet/keyring.js'
@@ -146,6 +147,29 @@ t.test('lists by consumer, page by page, each key once', async (t) => {
   for (const query of ['?consumer=a&consumer=b', '?limit=5', '?after=a&after=b']) {
     t.match(await call('GET', `/keys${query}`), { status: 400 }, query)
   }
+})
+
+t.test('however many keys there are, a list of them lets requests through', async (t) => {
+  const { deps } = await start(t)
+  for (let i = 0; i < 50_000; i++) {
+    const id = i.toString(16).padStart(16, '0')
+    await deps.keys.keys().set(id, {
+      ...{ id, sha256: id.padEnd(64, '0'), consumer: `c${i % 1000}`, tier: undefined, tenant: undefined },
+      ...{ scopes: undefined, name: undefined, created: i, expires: undefined, replacedBy: undefined },
+    })
+  }
+  const { list } = createKeyList(deps)
+  let turns = 0
+  let isOver = false
+  const count = () => {
+    turns++
+    if (!isOver) setImmediate(count)
+  }
+  setImmediate(count)
+  const { keys: told } = await list('c7', undefined)
+  isOver = true
+  t.equal(told.length, 50)
+  t.ok(turns >= 9, `${turns} turns of the event loop`)
 })
 
 t.test('says what is wrong with a request', async (t) => {
