@@ -17,8 +17,8 @@ const CLASSES = ['ok', 'client_error', 'limited', 'server_error'] as const
 export const COUNTED = [...CLASSES, 'shed', 'without_store'] as const
 /** Values of a sample: its start in unix ms, COUNTED, and the durations. */
 export const SAMPLE_LENGTH = 1 + COUNTED.length + DURATIONS_MS.length + 1
-/** A timer may fire that much too early, in ms. */
-const EARLY = 50
+/** How much too early a sample may be taken, in ms: a timer fires early, or the clock was set back a little meanwhile. */
+const EARLY = 2500
 
 export const EVENT_KINDS = [
   'started',

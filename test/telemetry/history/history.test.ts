@@ -79,6 +79,20 @@ t.test('a clock that is set back adds to the samples that are there', async (t) 
   t.same(seen(), [[0, 35]], 'the later one is in the future')
 })
 
+t.test('a clock that is set back by a second makes no sample twice as high as the others', async (t) => {
+  const { after, seen } = historyOf(t)
+  await after(EVERY_MS, traffic(30))
+  await after(EVERY_MS - 1000, traffic(60))
+  await after(EVERY_MS, traffic(90))
+  await after(EVERY_MS + 1000, traffic(120))
+  t.same(seen(), [
+    [0, 30],
+    [10, 30],
+    [20, 30],
+    [30, 30],
+  ])
+})
+
 t.test('an hour is kept, whatever comes', async (t) => {
   const { after, history } = historyOf(t)
   for (let i = 1; i <= SAMPLES + 5; i++) await after(EVERY_MS, traffic(i))
