@@ -69,8 +69,9 @@ export interface FleetOptions {
 
 export const QUESTION_BYTES = 4096
 export const ANSWER_BYTES = 262_144
-/** Maximum number of answers to one question, from all senders together. */
+/** Maximum number and length of the answers to one question together, in UTF-16 units. Later answers are ignored. */
 const MOST_ANSWERS = 1000
+const MOST_TOGETHER = 256 * ANSWER_BYTES
 const ASKED_A_SECOND = 10
 /** Limits of what a process answers in a second, by number and by bytes: a few long answers cost as much as many short ones. */
 const ANSWERS_A_SECOND = 500
@@ -104,7 +105,7 @@ function nodeName(): string {
   return `${hostname()}:${process.pid}`
 }
 
-type Hear = (from: string, answer: unknown) => void
+type Hear = (from: string, answer: unknown, length: number) => void
 
 export function createFleet({
   store,
@@ -127,8 +128,9 @@ export function createFleet({
   let closed = false
 
   function onAnswer(message: string): void {
+    if (waiting.size === 0) return
     const found = readMessage(message, ANSWER_BYTES)
-    if (found !== undefined) waiting.get(found.id)?.(found.from, found.body)
+    if (found !== undefined) waiting.get(found.id)?.(found.from, found.body, message.length)
   }
 
   async function onQuestion(message: string): Promise<void> {
@@ -172,6 +174,8 @@ export function createFleet({
     enough: AskOptions<A>['enough'],
   ): { heard: { node: string; member: string; answer: A }[]; over: Promise<void> } {
     const heard: { node: string; member: string; answer: A }[] = []
+    const senders = new Set<string>()
+    let together = 0
     const over = new Promise<void>((resolve) => {
       const timer = setTimeout(done, Math.max(0, until - performance.now()))
       function done(): void {
@@ -179,8 +183,11 @@ export function createFleet({
         waiting.delete(id)
         resolve()
       }
-      waiting.set(id, (from, answer) => {
-        if (heard.length < MOST_ANSWERS) heard.push({ node: nameOf(from), member: from, answer: answer as A })
+      waiting.set(id, (from, answer, length) => {
+        together += length
+        if (senders.size >= MOST_ANSWERS || together > MOST_TOGETHER || senders.has(from)) return
+        senders.add(from)
+        heard.push({ node: nameOf(from), member: from, answer: answer as A })
         missing.delete(from)
         if (missing.size === 0 || enough?.(answer as A) === true) done()
       })

@@ -148,6 +148,27 @@ t.test('foreign messages break nothing, and floods of questions are not all answ
   t.ok(asked.filter(({ problem }) => problem === 'too many questions in one second').length >= 10)
 })
 
+t.test('who answers for others fills no memory, and counts once for each name', async (t) => {
+  const redis = await startRedis(t)
+  const [a] = [openFleet(t, redis.url), openFleet(t, redis.url)]
+  await are(redis, 2)
+  const [db] = /\d+$/.exec(new URL(redis.url).pathname) ?? ['0']
+  const said = 'x'.repeat(ANSWER_BYTES - 1000)
+  let asked = 0
+  async function answers(senders: number, body: string) {
+    const question = a.ask('silence', null, { timeoutMs: 5000, enough: (answer) => answer === 'enough' })
+    asked++
+    const say = (from: string, body: string) =>
+      redis.client.publish(`nodes:answer:${a.id}:${db}`, JSON.stringify({ id: asked, from, body }))
+    for (let i = 0; i < 300; i++) await say(`gw-${i % senders}~1`, body)
+    await say('last~1', 'enough')
+    return (await question).answers.length
+  }
+  t.equal(await answers(3, 'hello'), 4)
+  const most = await answers(300, said)
+  t.ok(most > 100 && most <= 256, `${most} of 300 long answers`)
+})
+
 t.test('without a store no gateway can be asked, and the answer says so', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
