@@ -265,14 +265,19 @@ function amountButtons({ consumer, tenant }, service, limit, shell) {
   const [of, id] = by === 'tenant' && tenant !== null ? ['tenant', tenant] : ['consumer', consumer]
   const place = { service, limit: name, of, id }
   const own = changed?.override ?? changed?.tier_amount ?? amount
+  // A new boost replaces the one that is there: less than both would take from the consumer.
+  const boost = changed?.boost ?? 0
   const what = `“${name}” of ${service} for ${of === 'tenant' ? 'the tenant ' : ''}${id}`
   const hint = `It allows ${quotaText(limit)} now.`
   return [
     changeButton(shell, 'Boost…', {
       role: 'support',
       title: `Boost ${what}`,
-      text: 'The limit is larger until the boost ends. A boost that it has is replaced.',
-      fields: [{ name: 'by', label: 'How much more', type: 'number', value: own, hint }, lasting('1h')],
+      text: `The limit is larger until the boost ends.${boost === 0 ? '' : ` It replaces the boost of ${number(boost)}.`}`,
+      fields: [
+        { name: 'by', label: 'How much more', type: 'number', value: own + boost, hint },
+        lasting('1h'),
+      ],
       confirm: 'Boost',
       action: (values, reason) =>
         put(amountPath('boost', place), { by: Number(values.by), for: values.for }, reason),

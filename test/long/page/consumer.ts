@@ -28,6 +28,13 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
       )
       await dialog.getByRole('button', { name: 'Close' }).click()
       await page.getByText(/the tier allows 20, and a boost 20 more/).waitFor()
+      await page.locator('.limit').first().getByRole('button', { name: 'Boost…' }).click()
+      t.equal(
+        await dialog.getByLabel('How much more').inputValue(),
+        '40',
+        'more than the boost that it replaces',
+      )
+      await dialog.getByText('It replaces the boost of 20.').waitFor()
     })
   })
 
