@@ -25,6 +25,8 @@ export interface HoursOfAll {
 
 /** Timeout in ms: a support engineer is waiting. */
 const TIMEOUT = 2000
+/** Time in ms after which a process answers that it knows nothing. */
+const ANSWER_MS = 1500
 const LONGEST_ID = 1024
 /** Most hours that an answer may have: more than the latest, because clocks differ. */
 const MOST_HOURS = 2 * HOURS_KEPT
@@ -38,7 +40,11 @@ export const HOURS: Question<
   HoursReading | null
 > = {
   name: 'meter-hours',
-  answer: async ({ metering }, id) => (await metering?.hours(id)) ?? null,
+  async answer({ metering }, id) {
+    const told = metering?.hours(id)
+    // A disk may stand still. A process that says nothing at all would be missing without a word.
+    return told === undefined ? null : withTimeout(told, ANSWER_MS, () => ({ hours: [], since: Date.now() }))
+  },
   merge(answers) {
     const known = answers.filter((one) => one !== null)
     return known.length === 0 ? null : mergeHours(known)
@@ -53,26 +59,23 @@ export const HOURS: Question<
  * @param fleet returns the fleet in use: a restart may bring another store
  */
 export function createHoursOfAll(
-  fleet: () => Pick<Fleet, 'ask' | 'node'>,
+  fleet: () => Pick<Fleet, 'ask'>,
   ask: Ask,
   now: () => number = Date.now,
 ): (id: string) => Promise<HoursOfAll> {
   return async (id) => {
     const [mine, others] = await Promise.all([
-      // The disk of the spool may stand still.
-      withTimeout(ask(HOURS, id), TIMEOUT, () => 'late' as const),
+      ask(HOURS, id),
       fleet().ask<unknown>(HOURS.name, id, { timeoutMs: TIMEOUT }),
     ])
     const readings = others.answers.flatMap(({ answer }) => readHours(answer) ?? [])
-    const isLate = mine === 'late'
-    if (mine && !isLate) readings.push(mine)
+    if (mine) readings.push(mine)
     const { hours, since } = mergeHours(readings)
-    const { answers, problem = null } = others
-    const silent = isLate ? [fleet().node, ...others.silent] : others.silent
+    const { answers, silent, problem = null } = others
     return {
       hours: readings.length === 0 ? null : latestOf(hours, now()),
       since: since === 0 ? null : new Date(since).toISOString(),
-      nodes: { answered: answers.length + (mine === undefined || isLate ? 0 : 1), silent, problem },
+      nodes: { answered: answers.length + (mine === undefined ? 0 : 1), silent, problem },
     }
   }
 }
