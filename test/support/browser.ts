@@ -23,7 +23,7 @@ export async function startBrowser(t: Test): Promise<Browser> {
 export interface OpenOptions extends BrowserContextOptions {
   /** Token that the tab has already. */
   readonly token?: string
-  /** Set for pages of others, which break no policy of ours. */
+  /** Set for pages of others, which break no policy of ours, and for a test of a bug. */
   readonly faults?: 'allowed'
 }
 

@@ -1,6 +1,7 @@
 // The configuration: what is in force, what changed and when, what is wrong with a rejected file.
 
 import { ask } from './api.js'
+import { changesSection, createChanges } from './changes.js'
 import { changeButton } from './dialog.js'
 import { element, facts, hashMark, note, section, show, table, timeOf } from './elements.js'
 import { number, seen } from './figures.js'
@@ -19,7 +20,8 @@ export const view = {
   title: () => 'Configuration',
   every: 5000,
   open(root, _params, shell) {
-    const reload = changeButton(shell, 'Reload', {
+    const changes = createChanges(shell)
+    const reload = changeButton(changes.shell, 'Reload…', {
       role: 'operator',
       title: 'Reload the configuration',
       text: 'This gateway reads its file again. A file with errors changes nothing.',
@@ -32,9 +34,10 @@ export const view = {
     })
     return {
       async refresh(signal) {
-        const [config, overview] = await Promise.all([
+        const [config, overview, changed] = await Promise.all([
           ask('/config', { signal }),
           ask('/overview', { signal }),
+          changes.read([], signal),
         ])
         if (signal.aborted) return
         shell.showState(overview.body)
@@ -54,7 +57,8 @@ export const view = {
           warnings.length === 0
             ? null
             : section('Warnings', { key: 'warnings' }, element('ul', { class: 'warn' }, ...items(warnings))),
-          section('Changes', { key: 'changes' }, reloadTable(reloads)),
+          section('Changes of the file', { key: 'changes' }, reloadTable(reloads)),
+          changesSection(changed, 'No operator has changed anything.'),
           workers === undefined ? null : section('Workers', { key: 'workers' }, workerTable(workers, hash)),
           overview.body.extensions === undefined
             ? null

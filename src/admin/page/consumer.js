@@ -1,6 +1,7 @@
 // A consumer: its tier, limits, denials, keys and use, and what support may change of them.
 
 import { ask, segment } from './api.js'
+import { changesSection, createChanges } from './changes.js'
 import { changeButton } from './dialog.js'
 import {
   bar,
@@ -8,6 +9,7 @@ import {
   empty,
   facts,
   limitName,
+  moment,
   note,
   pill,
   problem,
@@ -31,12 +33,15 @@ export const view = {
   open(root, { id = '', query }, shell) {
     const tenant = query.get('tenant')
     const asked = tenant === null ? '' : `?tenant=${encodeURIComponent(tenant)}`
+    const changes = createChanges(shell)
     const clock = setInterval(() => countDown(root), 1000)
     return {
       async refresh(signal) {
         if (id === '') return show(root, empty('Type the id of a consumer into the search field.'))
         const { body } = await ask(`/consumers/${segment(id)}${asked}`, { signal })
-        if (!signal.aborted) show(root, ...parts({ ...body, typed: id }, shell))
+        const { consumer, tenant: known } = body
+        const changed = await changes.read([consumer, known].filter(Boolean), signal)
+        if (!signal.aborted) show(root, ...parts({ ...body, typed: id, changed }, changes.shell))
       },
       close: () => clearInterval(clock),
     }
@@ -58,6 +63,7 @@ function parts(consumer, shell) {
     limitsSection(consumer, shell),
     denialsSection(consumer),
     amountsSection(consumer, shell),
+    changesSection(consumer.changed, 'No operator has changed anything of it.'),
     hoursSection(consumer),
     keysSection(consumer, shell),
     bansSection(consumer, shell),
@@ -281,7 +287,7 @@ function amountButtons({ consumer, tenant }, service, limit, shell) {
       confirm: 'Boost',
       action: (values, reason) =>
         put(amountPath('boost', place), { by: Number(values.by), for: values.for }, reason),
-      done: (body) => `${number(body.by)} more until ${new Date(body.until).toLocaleString()}.`,
+      done: (body) => `${number(body.by)} more until ${moment(body.until)}.`,
     }),
     changeButton(shell, 'Override…', {
       role: 'operator',

@@ -20,7 +20,8 @@
 // and resolves with true after a change. A function instead of the object is called on the click, for values of that moment.
 
 import { ask, errorText, Refused } from './api.js'
-import { button, element, facts, placeOfFocus, problem, show, timeOf } from './elements.js'
+import { showEntry } from './changes.js'
+import { button, element, placeOfFocus, problem, show } from './elements.js'
 import { seen } from './figures.js'
 
 const LONGEST_REASON = 500
@@ -151,19 +152,4 @@ async function auditEntry(audit) {
   } catch (error) {
     return [problem(`The entry ${audit.id} of the audit cannot be read: ${error.message}`)]
   }
-}
-
-/** Shows an entry of `GET /audit`. */
-export function showEntry({ id, at, who, action, target, before, after, reason, node }) {
-  const value = (data) => (data === null ? '–' : JSON.stringify(data))
-  return facts([
-    ['audit entry', id],
-    ['at', timeOf(at)],
-    ['who', who],
-    ['what', `${action} ${target}`],
-    ['before', value(before)],
-    ['after', value(after)],
-    ['reason', reason],
-    ['gateway', node],
-  ])
 }

@@ -202,7 +202,7 @@ export function facts(pairs) {
 const [clock, short, whole] = [
   { timeStyle: 'medium' },
   { dateStyle: 'medium', timeStyle: 'short' },
-  { dateStyle: 'short', timeStyle: 'medium' },
+  { dateStyle: 'medium', timeStyle: 'medium' },
 ].map((style) => new Intl.DateTimeFormat(undefined, style))
 
 /** Formats a moment with its date. */

@@ -28,6 +28,10 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
       )
       await dialog.getByRole('button', { name: 'Close' }).click()
       await page.getByText(/the tier allows 20, and a boost 20 more/).waitFor()
+      t.equal(await focused(page), 'Boost…')
+      const row = sectionOf(page, 'Changes by operators').locator('tbody tr').first()
+      await row.getByText('ticket 4711: 名').waitFor()
+      t.match(await row.textContent(), /sam.*boost\.set payments\/minute\/consumer\/soylent.*by 20, until/)
       await page.locator('.limit').first().getByRole('button', { name: 'Boost…' }).click()
       t.equal(
         await dialog.getByLabel('How much more').inputValue(),
@@ -42,8 +46,8 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
     await inTab(t, browser, `${admin}/`, { token: TOKENS.operator }, async (page) => {
       await goTo(page, '#/consumer/initech')
       const change = changer(t, page)
-      const limits = page.locator('section', { has: page.locator('h2', { hasText: 'Limits' }) })
-      const amounts = page.locator('section', { has: page.locator('h2', { hasText: 'Boosts and' }) })
+      const limits = sectionOf(page, 'Limits')
+      const amounts = sectionOf(page, 'Boosts and')
       await change('Set a tier…', 'tier.set initech', async (dialog) => {
         await dialog.getByLabel('Tier').selectOption('enterprise')
       })
@@ -59,6 +63,7 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
       await change('Remove…', 'boost.remove payments/minute/consumer/initech')
       await change('Remove…', 'override.remove payments/minute/consumer/initech')
       await amounts.getByText('Every limit allows what the tier allows').waitFor()
+      t.equal(await focused(page), 'Boosts and overrides', 'the row that had the button is gone')
       await change('Reset usage…', 'usage.reset payments/initech')
     })
   })
@@ -72,9 +77,10 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
     const { id } = (await made.json()) as { id: string }
     await inTab(t, browser, `${admin}/`, { token: TOKENS.support }, async (page) => {
       await goTo(page, '#/consumer/hooli')
-      await page.getByText('batch jobs').waitFor()
+      const keys = sectionOf(page, 'API keys')
+      await keys.getByText('batch jobs').waitFor()
       await changer(t, page)('Revoke…', `key.revoke hooli/${id}`)
-      await page.getByText('batch jobs').waitFor({ state: 'detached' })
+      await keys.getByText('batch jobs').waitFor({ state: 'detached' })
       await page.getByRole('button', { name: 'Boost…' }).first().click()
       const dialog = page.getByRole('dialog')
       await dialog.locator('input[name=for]').fill('soon')
@@ -132,6 +138,11 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
     })
   })
 }
+
+const sectionOf = (page: Page, title: string) =>
+  page.locator('section', { has: page.locator('h2', { hasText: title }) })
+
+const focused = (page: Page) => page.evaluate<string>('document.activeElement.textContent')
 
 /** Returns a function that makes a change: opens its dialog, gives a reason, confirms, and closes the audit entry. */
 function changer(t: Test, page: Page) {

@@ -82,6 +82,17 @@ export async function testStates(t: Test, browser: Browser, site: PageSite): Pro
     })
   })
 
+  await t.test('a bug of the page is not told as a gateway that does not answer', async (t) => {
+    await inTab(t, browser, `${admin}/`, { ...operator, faults: 'allowed' }, async (page) => {
+      await page.route(/\/services\?/, (route) =>
+        route.fulfill({ json: { services: [{}], total: 1, next: null } }),
+      )
+      await page.evaluate(`location.hash = '#/limits'`)
+      await page.locator('#problem').getByText('This page has a bug').waitFor()
+      await page.getByText('Serving', { exact: true }).waitFor()
+    })
+  })
+
   await t.test('an answer that is late does not show in a view that was opened after it', async (t) => {
     await inTab(t, browser, `${admin}/`, operator, async (page) => {
       await goTo(page, '#/')

@@ -89,7 +89,7 @@ export async function testViews(t: Test, browser: Browser, site: PageSite): Prom
         page.on('request', (request) => {
           const { pathname } = new URL(request.url())
           if (
-            !/^\/(?:$|page\/|consumers\/[^/]+$|overview$|top$|history$|whoami$|decisions\/[^/]+$)/.test(
+            !/^\/(?:$|page\/|consumers\/[^/]+$|overview$|top$|history$|audit$|whoami$|decisions\/[^/]+$)/.test(
               pathname,
             )
           )
