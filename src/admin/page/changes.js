@@ -1,6 +1,6 @@
 // What operators have changed, as the audit has it.
 
-import { ask } from './api.js'
+import { ask, errorText } from './api.js'
 import { facts, moment, note, problem, section, table, timeOf } from './elements.js'
 import { encoded, seen } from './figures.js'
 
@@ -43,7 +43,7 @@ export function createChanges(shell) {
 /** Makes the card of what `createChanges().read()` resolved with. */
 export function changesSection({ entries, hasMore, error }, none) {
   const attributes = { key: 'operators' }
-  if (error !== undefined) return section(TITLE, attributes, problem(`Not known: ${error.message}`))
+  if (error !== undefined) return section(TITLE, attributes, problem(errorText(error)))
   const rows = entries.map(({ id, at, who, action, target, before, after, reason }) => ({
     key: id,
     cells: [
@@ -68,7 +68,8 @@ const TITLE = 'Changes by operators'
 function valueText(value) {
   if (value === null) return 'none'
   if (typeof value === 'string') return /^\d{4}-\d\d-\d\dT/.test(value) ? moment(value) : value
-  if (typeof value !== 'object' || Array.isArray(value)) return JSON.stringify(value)
+  if (typeof value !== 'object') return String(value)
+  if (Array.isArray(value)) return value.map(valueText).join(', ')
   return Object.entries(value)
     .map(([name, one]) => `${name} ${valueText(one)}`)
     .join(', ')

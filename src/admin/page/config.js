@@ -44,6 +44,7 @@ export const view = {
         const { file, hash, loadedAt, lastError, warnings = [], reloads = [], workers } = config.body
         show(
           root,
+          lastError == null ? null : rejected(lastError),
           section(
             'In force',
             { key: 'force', actions: [reload] },
@@ -53,7 +54,6 @@ export const view = {
               ['since', timeOf(loadedAt)],
             ]),
           ),
-          lastError == null ? null : rejected(lastError),
           warnings.length === 0
             ? null
             : section('Warnings', { key: 'warnings' }, element('ul', { class: 'warn' }, ...items(warnings))),
@@ -86,7 +86,7 @@ function rejected({ at, messages }) {
   return section(
     'The file was rejected',
     { key: 'rejected', class: 'alert' },
-    element('p', { class: 'bad' }, 'Rejected ', timeOf(at), '. The configuration above stays in force.'),
+    element('p', { class: 'bad' }, 'Rejected ', timeOf(at), '. The configuration below stays in force.'),
     table({
       caption: 'Errors of the file',
       heads: ['>line', '>column', 'what is wrong', 'what to do', 'file'],

@@ -148,10 +148,10 @@ function failed(error, answered, root) {
   root.classList.add('stale')
   $('wait').hidden = true
   const since = answered === undefined ? '' : ` since ${new Date(answered).toLocaleTimeString()}`
-  const isTried = error instanceof Unanswered || error.status >= 500
-  say(errorText(error, since) + (isTried ? ' Trying again.' : ''))
-  if (error instanceof Unanswered) state.now()
-  return isTried ? RETRY : undefined
+  const isAway = error instanceof Unanswered
+  say(errorText(error, since) + (isAway ? ' Trying again.' : ''))
+  if (isAway) state.now()
+  return isAway || error.status >= 500 ? RETRY : undefined
 }
 
 function leave() {

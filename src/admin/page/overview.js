@@ -1,6 +1,6 @@
 // The overview: what this gateway serves now, who is limited, services and tiers.
 
-import { ask } from './api.js'
+import { ask, errorText } from './api.js'
 import { createChart, createHistory } from './chart.js'
 import {
   button,
@@ -113,17 +113,10 @@ export const view = {
         const isAlone = of === 'fleet' && hour !== null && hour.nodes.answered + hour.nodes.silent.length <= 1
         show(parts.of, isAlone ? null : choice('Of', OF, of, chooseOf))
         show(parts.figures, figures(of, traffic, hour))
-        show(
-          parts.nodes,
-          unknown && problem(`The last hour is not known: ${unknown.message}`),
-          hour && nodesNote(of, hour.nodes),
-        )
+        show(parts.nodes, unknown && problem(errorText(unknown)), hour && nodesNote(of, hour.nodes))
         chart.node.hidden = hour === null
         show(parts.by, choice('By', BY, by, chooseBy))
-        show(
-          parts.top,
-          ...(top.error === undefined ? topTable(top.body) : [problem(`Not known: ${top.error.message}`)]),
-        )
+        show(parts.top, ...(top.error === undefined ? topTable(top.body) : [problem(errorText(top.error))]))
         show(parts.services, ...servicesTable(traffic, isWhole, showAll))
       },
     }

@@ -80,8 +80,8 @@ function nameOf(d: DecisionData, limit: ReportedLimit): string {
 }
 
 function whose(d: DecisionData, limit: ReportedLimit): string {
-  if (limit.share_of !== undefined) return `${d.consumer}, of what ${shared(d, limit)} may use in all`
-  return shared(d, limit)
+  if (limit.share_of === undefined) return shared(d, limit)
+  return limit.by === 'service' ? `${d.consumer}` : `${d.consumer} within ${shared(d, limit)}`
 }
 
 function shared(d: DecisionData, { by }: ReportedLimit): string {
