@@ -1,7 +1,8 @@
+import { fieldsOf, isTime } from '../common/json.js'
 import { withTimeout } from '../common/wait.js'
+import { type AskedNodes, askAll } from '../fleet/ask-all.js'
 import type { Fleet } from '../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../fleet/question.js'
-import type { TopOfAll } from '../telemetry/top/all-gateways-top.js'
 import { HOUR, HOURS_KEPT, type HourCounts, type HoursReading, mergeHours } from './hours.js'
 import type { Metering } from './metering.js'
 
@@ -20,7 +21,7 @@ export interface HoursOfAll {
   readonly hours: readonly UsedHour[] | null
   /** What was used before this time may be missing, in ISO 8601. Null: nothing of these hours is. */
   readonly since: string | null
-  readonly nodes: TopOfAll['nodes']
+  readonly nodes: AskedNodes
 }
 
 /** Timeout in ms: a support engineer is waiting. */
@@ -30,8 +31,6 @@ const ANSWER_MS = 1500
 const LONGEST_ID = 1024
 /** Most hours that an answer may have: more than the latest, because clocks differ. */
 const MOST_HOURS = 2 * HOURS_KEPT
-/** Latest time that a Date can have, in unix ms. */
-const LATEST = 8.64e15
 
 /** Asks for what a consumer has used by hour. Null: this gateway does not meter consumers. */
 export const HOURS: Question<
@@ -64,18 +63,13 @@ export function createHoursOfAll(
   now: () => number = Date.now,
 ): (id: string) => Promise<HoursOfAll> {
   return async (id) => {
-    const [mine, others] = await Promise.all([
-      ask(HOURS, id),
-      fleet().ask<unknown>(HOURS.name, id, { timeoutMs: TIMEOUT }),
-    ])
-    const readings = others.answers.flatMap(({ answer }) => readHours(answer) ?? [])
-    if (mine) readings.push(mine)
+    const { own = null, others, nodes } = await askAll({ fleet: fleet(), ask }, HOURS, id, readHours)
+    const readings = [own, ...others.map(({ answer }) => answer)].filter((one) => one !== null)
     const { hours, since } = mergeHours(readings)
-    const { answers, silent, problem = null } = others
     return {
       hours: readings.length === 0 ? null : latestOf(hours, now()),
       since: since === 0 ? null : new Date(since).toISOString(),
-      nodes: { answered: answers.length + (mine === undefined ? 0 : 1), silent, problem },
+      nodes,
     }
   }
 }
@@ -93,10 +87,8 @@ function latestOf(hours: readonly HourCounts[], now: number): UsedHour[] {
 
 /** Reads the answer of another gateway, which may be of another version. */
 function readHours(answer: unknown): HoursReading | undefined {
-  const { hours, since } = (answer ?? {}) as Partial<HoursReading>
-  const isCount = (value: unknown) => typeof value === 'number' && value >= 0 && value < LATEST
-  const isHour = (value: unknown) => Array.isArray(value) && value.length === 4 && value.every(isCount)
-  const isReading =
-    Array.isArray(hours) && hours.length <= MOST_HOURS && hours.every(isHour) && isCount(since)
-  return isReading ? (answer as HoursReading) : undefined
+  const { hours, since } = fieldsOf(answer)
+  const isHour = (one: unknown) => Array.isArray(one) && one.length === 4 && one.every(isTime)
+  if (!Array.isArray(hours) || hours.length > MOST_HOURS || !hours.every(isHour)) return undefined
+  return isTime(since) ? { hours: hours as HourCounts[], since } : undefined
 }

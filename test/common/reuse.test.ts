@@ -10,3 +10,33 @@ t.test('the same question is answered once, until its answer is too old', async 
   await sleep(250)
   t.equal(await read({ id: 1 }), 4)
 })
+
+t.test('reads keep apart, and the more keys are asked for, the longer an answer is reused', async (t) => {
+  const began: number[] = []
+  const read = reuse(
+    10,
+    async (key: number) => {
+      began.push(performance.now())
+      return key
+    },
+    100,
+  )
+  const keys = [0, 1, 2, 3, 4]
+  t.same(await Promise.all(keys.map(read)), keys)
+  t.same(await Promise.all(keys.slice(2).map(read)), keys.slice(2))
+  t.equal(began.length, 5, 'the answers are younger than five turns')
+  t.ok(began.slice(1).every((at, i) => at - began[i]! > 90))
+})
+
+t.test('at most a hundred answers are kept, and no read waits longer than three seconds', async (t) => {
+  let count = 0
+  const read = reuse(60_000, async (key: number) => [key, ++count])
+  for (let key = 0; key <= 100; key++) await read(key)
+  t.same(await read(1), [1, 2])
+  t.same(await read(0), [0, 102], 'the oldest has gone')
+
+  const slow = reuse(60_000, async (key: number) => key, 10_000)
+  const start = performance.now()
+  t.same(await Promise.all([slow(1), slow(2), slow(3)]), [1, 2, 3])
+  t.ok(performance.now() - start < 9000)
+})

@@ -1,6 +1,10 @@
 import type { FastifyInstance } from 'fastify'
-import { createHistoryOfAll, type HistoryOfAll } from '../../telemetry/history/all-gateways-history.js'
-import { COUNTED, EVERY_MS, type EventKind } from '../../telemetry/history/history.js'
+import {
+  createHistoryOfAll,
+  type HistoryOfAll,
+  type MergedEvent,
+} from '../../telemetry/history/all-gateways-history.js'
+import { COUNTED, EVERY_MS } from '../../telemetry/history/history.js'
 import { DURATIONS_MS } from '../../telemetry/metrics/overview.js'
 import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
@@ -13,13 +17,7 @@ export interface HistoryAnswer extends Pick<HistoryOfAll, 'nodes'> {
   readonly every_ms: number
   /** In the order of time. One is missing if no gateway was running. */
   readonly samples: readonly HistorySample[]
-  readonly events: readonly {
-    readonly at: string
-    readonly node: string
-    readonly gateways: number
-    readonly kind: EventKind
-    readonly text: string
-  }[]
+  readonly events: readonly (Omit<MergedEvent, 'at'> & { readonly at: string })[]
 }
 
 /** Counts of ten seconds. */
@@ -54,13 +52,7 @@ export function historyRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store
       every_ms: EVERY_MS,
       nodes,
       samples: samples.map(({ at, gateways, counts }) => ({ at: iso(at), gateways, ...shown(counts) })),
-      events: events.map(({ at, node, gateways, kind, text }) => ({
-        at: iso(at),
-        node,
-        gateways,
-        kind,
-        text,
-      })),
+      events: events.map((event) => ({ ...event, at: iso(event.at) })),
     }
     return answer
   })

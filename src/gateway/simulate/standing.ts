@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { reuse } from '../../common/reuse.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { keysOf, type StoredKey } from '../../fleet/api-keys.js'
 import type { TierAssignments } from '../../fleet/assignments.js'
@@ -37,6 +38,10 @@ interface Credential {
   readonly tenant: string | undefined
 }
 
+/** Ms for which the answers of other gateways are reused when a question is polled. */
+const GOOD_FOR = 1000
+/** Least ms between two questions to other gateways when questions are polled. */
+const APART = 550
 /** Longest wait for the first load of all API keys, in ms. */
 const KEYS_PATIENCE = 500
 /** How long keys may be read from the store, in ms: a command waits 5 s for the answer. */
@@ -50,6 +55,7 @@ const MOST_KEYS = 1000
  */
 export function createStanding(deps: StandingDeps): (question: StandingQuestion) => Promise<Standing> {
   const { snapshot: current, store, tierSources, seen } = deps
+  const seenLately = reuse(GOOD_FOR, seen, APART)
 
   return async (question) => {
     const snapshot = current()
@@ -57,7 +63,7 @@ export function createStanding(deps: StandingDeps): (question: StandingQuestion)
     const notes: string[] = []
     const { known, isComplete } = await atHand(snapshot, question.consumer, keys, notes)
     const asks = !isComplete || comesUnseen(snapshot) || new Set(known.map(nameOf)).size > 1
-    const last = asks ? await seen(question.consumer) : undefined
+    const last = asks ? await (question.polled ? seenLately : seen)(question.consumer) : undefined
     if (last?.problem !== undefined)
       notes.push(`the other gateways could not be asked about it: ${last.problem}`)
     const { credential, seenAt } = choose(snapshot, known, isComplete, last?.seen)

@@ -1,3 +1,5 @@
+import { fieldsOf } from '../../common/json.js'
+import type { AskedNodes } from '../../fleet/ask-all.js'
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
 import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
@@ -28,15 +30,6 @@ export interface DecisionAnswer {
   readonly nodes: AskedNodes
 }
 
-/** Gateways that were asked. */
-export interface AskedNodes {
-  /** Gateways that answered, including this one. */
-  readonly answered: number
-  readonly silent: readonly string[]
-  /** Reason why the others could not be asked; null: they were, or there is no store to ask through. */
-  readonly problem: string | null
-}
-
 /** Accepted form of `X-Request-Id`: the gateway replaces any other by an id of its own. */
 export const REQUEST_ID = /^[\w.-]{1,64}$/
 
@@ -64,8 +57,7 @@ export const DECISION: Question<DecisionParts, DecisionQuestion, LocalDecision> 
 /** Reads the question of another gateway, which may be of another version. */
 function readQuestion(body: unknown): DecisionQuestion | undefined {
   if (typeof body === 'string') return REQUEST_ID.test(body) ? body : undefined
-  if (typeof body !== 'object' || body === null) return undefined
-  const { consumer, service } = body as Record<string, unknown>
+  const { consumer, service } = fieldsOf(body)
   if (typeof consumer !== 'string' || consumer === '') return undefined
   if (service !== undefined && typeof service !== 'string') return undefined
   return { consumer, service }
@@ -113,8 +105,7 @@ function told({ decision, times, worker }: Found, node: string): ReportedDecisio
 
 /** Reads the answer of another gateway, which may be of another version. */
 function readFound(answer: unknown, question: DecisionQuestion): Found | undefined {
-  if (typeof answer !== 'object' || answer === null) return undefined
-  const { decision, times, worker } = answer as Partial<Found>
+  const { decision, times, worker } = fieldsOf(answer) as Partial<Found>
   const meant =
     typeof question === 'string'
       ? decision?.request_id === question

@@ -1,6 +1,7 @@
+import { fieldsOf } from '../../common/json.js'
+import { type AskedNodes, askAll } from '../../fleet/ask-all.js'
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
-import type { AskedNodes } from './all-gateways-decisions.js'
 import { type DecisionData, latestFirst } from './decision-data.js'
 import type { KeptDecisions } from './decision-store.js'
 import { whyOf } from './why.js'
@@ -50,16 +51,10 @@ export function createDenialsOfAll(
 ): (consumer: string) => Promise<DenialsOfAll> {
   return async (consumer) => {
     const question = consumer.slice(0, LONGEST_CONSUMER)
-    const [here, { answers, silent, problem = null }] = await Promise.all([
-      ask(DENIALS, question),
-      fleet().ask<unknown>(DENIALS.name, question),
-    ])
-    const own = (here ?? []).map((denial) => ({ ...denial, node: fleet().node }))
-    const others = answers.flatMap(({ node, answer }) =>
-      readDenials(answer).map((denial) => ({ ...denial, node })),
-    )
-    const answered = answers.length + (here === undefined ? 0 : 1)
-    return { denials: newest([...own, ...others]), nodes: { answered, silent, problem } }
+    const { own = [], others, nodes } = await askAll({ fleet: fleet(), ask }, DENIALS, question, readDenials)
+    const told = [{ node: fleet().node, answer: own }, ...others]
+    const all = told.flatMap(({ node, answer }) => answer.map((denial) => ({ ...denial, node })))
+    return { denials: newest(all), nodes }
   }
 }
 
@@ -86,8 +81,7 @@ function readDenials(answer: unknown): Denial[] {
 }
 
 function readDenial(one: unknown): Denial | undefined {
-  if (typeof one !== 'object' || one === null) return undefined
-  const { request_id, time, service, route, limit, status, why } = one as Denial
+  const { request_id, time, service, route, limit, status, why } = fieldsOf(one) as unknown as Denial
   const isText = (text: unknown) => typeof text === 'string' && text.length <= LONGEST_TEXT
   const whole =
     [request_id, time, why].every(isText) &&

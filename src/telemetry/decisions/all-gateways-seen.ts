@@ -1,3 +1,5 @@
+import { fieldsOf } from '../../common/json.js'
+import { askAll } from '../../fleet/ask-all.js'
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
 import type { LastSeen, Seen } from './last-seen.js'
@@ -31,13 +33,14 @@ export function createSeenOfAll(
   ask: Ask,
 ): (consumer: string) => Promise<SeenAnswer> {
   return async (consumer) => {
-    const [here, { answers, silent, problem }] = await Promise.all([
-      ask(SEEN, consumer),
-      fleet().ask<unknown>(SEEN.name, consumer, { timeoutMs: TIMEOUT }),
-    ])
-    const all = answers.flatMap(({ answer }) => readSeen(answer) ?? [])
+    const {
+      own = null,
+      others,
+      nodes,
+    } = await askAll({ fleet: fleet(), ask }, SEEN, consumer, readSeen, TIMEOUT)
+    const { silent, problem } = nodes
     const quiet = silent.length === 0 ? undefined : `${silent.join(', ')} did not answer`
-    return { seen: latestSeen([...all, here ?? null]), problem: problem ?? quiet }
+    return { seen: latestSeen([...others.map(({ answer }) => answer), own]), problem: problem ?? quiet }
   }
 }
 
@@ -50,8 +53,7 @@ export function latestSeen(all: readonly (Seen | null)[]): Seen | undefined {
 
 /** Reads the answer of another gateway, which may be of another version. */
 function readSeen(answer: unknown): Seen | undefined {
-  if (typeof answer !== 'object' || answer === null) return undefined
-  const { identified_by, tier, tenant, at } = answer as Partial<Seen>
+  const { identified_by, tier, tenant, at } = fieldsOf(answer) as Partial<Seen>
   const isText = (text: unknown) => text === null || typeof text === 'string'
   return typeof identified_by === 'string' && isText(tier) && isText(tenant) && typeof at === 'number'
     ? { identified_by, tier: tier!, tenant: tenant!, at }

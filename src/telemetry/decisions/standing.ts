@@ -10,6 +10,8 @@ export interface StandingQuestion {
   readonly tenant?: string | undefined
   /** Replaces the stored assignment. */
   readonly assigned?: Assignment | 'none' | undefined
+  /** The question comes again every few seconds: the answers of other gateways may be that old. */
+  readonly polled?: boolean
 }
 
 /** Consumer, tier and tenant of the next request of a consumer, before its quota is checked. */

@@ -1,8 +1,8 @@
 import { fieldsOf, isCount, isTime } from '../../common/json.js'
 import { reuse } from '../../common/reuse.js'
+import type { AskedNodes } from '../../fleet/ask-all.js'
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import { shownText } from '../../fleet/gateway-status.js'
-import type { AskedNodes } from '../decisions/all-gateways-decisions.js'
 import { DURATIONS_MS } from '../metrics/overview.js'
 import {
   COUNTED,
@@ -24,6 +24,8 @@ const HOUR_MS = SAMPLES * EVERY_MS
 const RECENT_MS = 12 * EVERY_MS
 /** Ms for which the answers of other gateways are reused: any number of people may look. */
 const GOOD_FOR = 4000
+/** Least ms between two questions. */
+const APART = 1100
 
 export interface HistoryOfAll {
   /** Unix ms. */
@@ -72,18 +74,15 @@ export function createHistoryOfAll(
   own: Pick<History, 'read'> | undefined,
   now = Date.now,
 ): (of: 'gateway' | 'fleet', since: number) => Promise<HistoryOfAll> {
-  const askOthers = reuse(GOOD_FOR, async (span: number) => {
+  async function askSince(span: number) {
     const since = Math.floor(now() / EVERY_MS) * EVERY_MS - span
     const { answers, silent, problem = null } = await fleet().ask<unknown>(HISTORY, since)
-    const told: Told[] = []
-    const unread: string[] = []
-    for (const { node, answer } of answers) {
-      const reading = readHistory(answer)
-      if (reading === undefined) unread.push(node)
-      else told.push({ node, reading })
-    }
+    const all = answers.map(({ node, answer }) => ({ node, reading: readHistory(answer) }))
+    const told = all.filter((one): one is Told => one.reading !== undefined)
+    const unread = all.filter(({ reading }) => reading === undefined).map(({ node }) => node)
     return { told, silent: [...silent, ...unread], problem }
-  })
+  }
+  const askOthers = reuse(GOOD_FOR, askSince, APART)
 
   return async (of, since) => {
     const to = Math.floor(now() / EVERY_MS) * EVERY_MS

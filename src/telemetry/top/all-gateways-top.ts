@@ -1,7 +1,7 @@
 import { reuse } from '../../common/reuse.js'
+import { type AskedNodes, askAll } from '../../fleet/ask-all.js'
 import { ANSWER_BYTES, type Fleet } from '../../fleet/gateway-rpc.js'
 import type { Ask, Question } from '../../fleet/question.js'
-import type { AskedNodes } from '../decisions/all-gateways-decisions.js'
 import { cutTop, mergeTop, readTopQuestion, readTopReading } from './merge.js'
 import type { Top, TopQuestion, TopReading } from './top.js'
 
@@ -13,6 +13,8 @@ export interface TopOfAll {
 
 /** Ms for which an answer is reused for the same question: any number of people may look. */
 const GOOD_FOR = 500
+/** Least ms between two questions, whatever services and tiers they are about. */
+const APART = 260
 /** Leaves room for the envelope of the fleet. */
 const BYTES = ANSWER_BYTES - 1024
 
@@ -36,11 +38,11 @@ export function createTopOfAll(
   fleet: () => Pick<Fleet, 'ask'>,
   ask: Ask,
 ): (question: TopQuestion) => Promise<TopOfAll> {
-  return reuse(GOOD_FOR, async (question) => {
-    const [mine, others] = await Promise.all([ask(TOP, question), fleet().ask<unknown>(TOP.name, question)])
-    const readings = others.answers.flatMap(({ answer }) => readTopReading(answer) ?? [])
-    if (mine !== undefined) readings.push(mine)
-    const { silent, problem = null } = others
-    return { reading: mergeTop(readings), nodes: { answered: readings.length, silent, problem } }
-  })
+  const find = async (question: TopQuestion): Promise<TopOfAll> => {
+    const { own, others, nodes } = await askAll({ fleet: fleet(), ask }, TOP, question, readTopReading)
+    const readings = others.map(({ answer }) => answer)
+    if (own !== undefined) readings.push(own)
+    return { reading: mergeTop(readings), nodes }
+  }
+  return reuse(GOOD_FOR, find, APART)
 }

@@ -1,3 +1,4 @@
+import { fieldsOf } from '../../common/json.js'
 import { groupBy } from '../../common/maps.js'
 import { cut, type Entry, merge } from './space-saving.js'
 import {
@@ -79,7 +80,7 @@ export function cutTop(reading: TopReading, bytes: number): TopReading {
 
 /** Parses a question from outside; returns undefined if it is invalid. */
 export function readTopQuestion(data: unknown): TopQuestion | undefined {
-  const { by, service, tier } = (data ?? {}) as Partial<Record<string, unknown>>
+  const { by, service, tier } = fieldsOf(data)
   const name = (value: unknown) => value === undefined || typeof value === 'string'
   if (!(DIMENSIONS as readonly unknown[]).includes(by) || !name(service) || !name(tier)) return undefined
   return { by: by as Dimension, service: service as string | undefined, tier: tier as string | undefined }
@@ -89,20 +90,20 @@ export function readTopQuestion(data: unknown): TopQuestion | undefined {
  * Parses a reading from outside; returns undefined if it is invalid. Anyone with access to the store can send anything.
  */
 export function readTopReading(data: unknown): TopReading | undefined {
-  const { from, to, missed, groups } = (data ?? {}) as Partial<Record<string, unknown>>
+  const { from, to, missed, groups } = fieldsOf(data)
   if (!isTime(from) || !isTime(to) || !isCount(missed) || !Array.isArray(groups)) return undefined
   return groups.every(isGroup) ? { from, to, missed, groups } : undefined
 }
 
 function isGroup(data: unknown): data is TopGroup {
-  const { service, tier, sketch } = (data ?? {}) as Partial<Record<string, unknown>>
-  const { total, floor, entries } = (sketch ?? {}) as Partial<Record<string, unknown>>
+  const { service, tier, sketch } = fieldsOf(data)
+  const { total, floor, entries } = fieldsOf(sketch)
   if (typeof service !== 'string' || typeof tier !== 'string') return false
   return isCount(total) && isCount(floor) && Array.isArray(entries) && entries.every(isEntry)
 }
 
 function isEntry(data: unknown): data is Entry {
-  const { key, count, error, label, since } = (data ?? {}) as Partial<Record<string, unknown>>
+  const { key, count, error, label, since } = fieldsOf(data)
   return (
     typeof key === 'string' &&
     typeof label === 'string' &&

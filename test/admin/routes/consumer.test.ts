@@ -10,6 +10,7 @@ import {
   type Denial,
   MOST_DENIALS,
 } from '../../../src/telemetry/decisions/all-gateways-denials.js'
+import { createSeenOfAll } from '../../../src/telemetry/decisions/all-gateways-seen.js'
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
 import { configOf, EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
@@ -269,3 +270,37 @@ t.test("answers of workers are merged like those of gateways, and a route's long
   t.equal((DENIALS.merge([a!, b!], 'alice') as readonly Denial[]).length, MOST_DENIALS)
   t.strictSame(DENIALS.merge([], 'alice'), [])
 })
+
+t.test(
+  'however many people look at the page, other gateways are asked ten questions a second at most',
+  async (t) => {
+    const asked: number[] = []
+    const fleet = {
+      ...LONE_FLEET,
+      async ask<A>() {
+        asked.push(performance.now())
+        return {
+          answers: [] as { node: string; member: string; answer: A }[],
+          silent: [],
+          problem: undefined,
+        }
+      },
+    }
+    const ask = async () => undefined
+    const { call } = await startAdmin(t, { fleet, ask, seen: createSeenOfAll(() => fleet, ask) })
+    const paths = [
+      ...numbered('consumer', 6).map((id) => `/consumers/${id}`),
+      ...['limited', 'near', 'cost', 'share'].map((by) => `/top?by=${by}`),
+      ...['/history?of=fleet', `/history?of=fleet&since=${new Date().toISOString()}`],
+    ]
+    const end = performance.now() + 4000
+    async function reader(i: number): Promise<void> {
+      t.equal((await call('GET', paths[i % paths.length]!)).status, 200)
+      if (performance.now() < end) await reader(i)
+    }
+    await Promise.all(Array.from({ length: 3 * paths.length }, (_, i) => reader(i)))
+    t.ok(asked.length > 12, `${asked.length} questions`)
+    const seconds = (performance.now() - asked[0]!) / 1000
+    t.ok(asked.length / Math.ceil(seconds) <= 10, `${asked.length} questions in ${seconds} s`)
+  },
+)

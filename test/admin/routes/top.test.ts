@@ -1,4 +1,4 @@
-// Tests src/telemetry/top/all-gateways-top.ts
+// Tests src/{fleet/ask-all,telemetry/top/all-gateways-top}.ts
 import t from 'tap'
 import { LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
 import type { TopQuestion } from '../../../src/telemetry/top/top.js'
