@@ -23,7 +23,7 @@ export async function withTimeout<T, L>(promise: T | Promise<T>, ms: number, lat
 export type Turn = <T>(work: () => Promise<T>) => Promise<T>
 
 /** Lets at most so many run at the same time. The others wait, the first the shortest. */
-export function createTurns(atOnce: number): Turn {
+export function limitConcurrency(atOnce: number): Turn {
   const waiting: (() => void)[] = []
   let running = 0
   return async (work) => {

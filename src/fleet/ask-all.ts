@@ -1,4 +1,4 @@
-import { given } from '../common/maps.js'
+import { omitUndefined } from '../common/maps.js'
 import type { Fleet } from './gateway-rpc.js'
 import type { Ask, Question } from './question.js'
 
@@ -34,7 +34,7 @@ export async function askAll<Body, Answer>(
 ): Promise<AllAnswers<Answer>> {
   const [own, { answers, silent, problem = null }] = await Promise.all([
     ask(question, body),
-    fleet.ask<unknown>(question.name, body, given({ timeoutMs })),
+    fleet.ask<unknown>(question.name, body, omitUndefined({ timeoutMs })),
   ])
   const others = answers.flatMap(({ node, answer: told }) => {
     const answer = read(told)

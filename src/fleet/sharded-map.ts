@@ -1,4 +1,4 @@
-import { createTurns, deferred } from '../common/wait.js'
+import { deferred, limitConcurrency } from '../common/wait.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 import { type CopyBounds, createCopySize } from './copy-size.js'
 import type { LayoutFollower } from './layout.js'
@@ -59,7 +59,7 @@ export function createShardedMap<V>(shape: MapShape<V>, options: ShardedMapOptio
   const { promise: ready, resolve: markReady } = deferred()
 
   function open(count: ShardCount): Opened<V> {
-    const turn = createTurns(AT_ONCE)
+    const turn = limitConcurrency(AT_ONCE)
     const hear: ((message: string) => void)[] = []
     const shapes = shardsOf(shape, count)
     const recent = recentOf(shapes, options)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { getOrAdd, given, groupBy } from '../../src/common/maps.js'
+import { getOrAdd, groupBy, omitUndefined } from '../../src/common/maps.js'
 
 t.test('a missing value is made once, from its key', async (t) => {
   const map = new Map<string, number[]>()
@@ -22,7 +22,7 @@ t.test('values are grouped in their order', async (t) => {
 })
 
 t.test('what is undefined is left out, in the order of the others', async (t) => {
-  t.strictSame(Object.entries(given({ a: undefined, c: null, b: 0 })), [
+  t.strictSame(Object.entries(omitUndefined({ a: undefined, c: null, b: 0 })), [
     ['c', null],
     ['b', 0],
   ])

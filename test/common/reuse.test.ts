@@ -19,13 +19,14 @@ t.test('reads keep apart, and the more keys are asked for, the longer an answer 
       began.push(performance.now())
       return key
     },
-    100,
+    200,
   )
   const keys = [0, 1, 2, 3, 4]
   t.same(await Promise.all(keys.map(read)), keys)
-  t.same(await Promise.all(keys.slice(2).map(read)), keys.slice(2))
-  t.equal(began.length, 5, 'the answers are younger than five turns')
-  t.ok(began.slice(1).every((at, i) => at - began[i]! > 90))
+  t.equal(await read(4), 4)
+  t.equal(began.length, 5, 'its answer is younger than five turns')
+  // A timer may be late, and never is more than a few ms early.
+  t.ok(began.every((at, i) => at - began[0]! > i * 200 - 10))
 })
 
 t.test('at most a hundred answers are kept, and no read waits longer than three seconds', async (t) => {

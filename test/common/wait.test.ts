@@ -1,8 +1,8 @@
 import t from 'tap'
-import { createTurns, deferred, withTimeout } from '../../src/common/wait.js'
+import { deferred, limitConcurrency, withTimeout } from '../../src/common/wait.js'
 
 t.test('no more run at the same time, the others in their order, also after a failure', async (t) => {
-  const turn = createTurns(2)
+  const turn = limitConcurrency(2)
   const began: number[] = []
   let running = 0
   let most = 0

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { reuse } from '../../common/reuse.js'
+import { limitConcurrency } from '../../common/wait.js'
 import { createHoursOfAll } from '../../metering/all-gateways-hours.js'
 import { createDenialsOfAll } from '../../telemetry/decisions/all-gateways-denials.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
@@ -39,14 +40,14 @@ export function consumerRoutes(
   const hoursOf = reuse(GOOD_FOR.hours, createHoursOfAll(fleet, deps.ask), APART.hours)
 
   async function servicesOf(standing: Standing): Promise<object[]> {
+    const limited = limitConcurrency(AT_ONCE)
     const services = deps.config.current().services.slice(0, MOST_SERVICES)
-    const told: object[] = []
-    for (let i = 0; i < services.length; i += AT_ONCE) {
-      const some = services.slice(i, i + AT_ONCE)
-      const usages = await Promise.all(some.map((service) => usageOf(service, standing)))
-      told.push(...some.map(({ name }, k) => ({ service: name, ...usages[k] })))
-    }
-    return told
+    return Promise.all(
+      services.map(async (service) => ({
+        service: service.name,
+        ...(await limited(() => usageOf(service, standing))),
+      })),
+    )
   }
 
   /** Lists the boosts or overrides of a consumer and of its tenant. */

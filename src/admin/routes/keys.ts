@@ -1,6 +1,6 @@
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { createTurns } from '../../common/wait.js'
+import { limitConcurrency } from '../../common/wait.js'
 import { takesStoredKeys } from '../../config/snapshot/consumers.js'
 import { isKeyId, keysOf, type StoredKey } from '../../fleet/api-keys.js'
 import { searchMap } from '../../fleet/search-map.js'
@@ -37,7 +37,7 @@ const KEYS_A_TURN = 5000
 
 /** Creates what reads the API keys of the store, for operators. */
 export function createKeyList(deps: Pick<AdminDeps, 'store' | 'log'>, now: () => number = Date.now) {
-  const inTurn = createTurns(SEARCHES)
+  const inTurn = limitConcurrency(SEARCHES)
 
   async function shown(some: readonly StoredKey[]) {
     const used = await deps.store().keys.lastUsed.read(some.map(({ id }) => id))

@@ -48,7 +48,10 @@ export function withReload(
   if (result === 'rejected' && last?.result === result && last.messages.join() === bounded.join()) return list
   const reload: Reload = {
     at: new Date(at).toISOString(),
-    ...{ result, hash, by, who },
+    result,
+    hash,
+    by,
+    who,
     changed: firstLines(changed, MOST_LINES).map(cut),
     messages: bounded,
   }

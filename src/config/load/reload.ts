@@ -134,8 +134,13 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     const { changes = [], ...outcome } = await replace(previous)
     const repaired = rejected && lastError === null
     reloads = withReload(reloads, {
-      ...{ ...outcome, repaired, by },
-      ...{ at: now(), hash: snapshot.hash, who: who ?? null, changed: changes },
+      ...outcome,
+      repaired,
+      by,
+      at: now(),
+      hash: snapshot.hash,
+      who: who ?? null,
+      changed: changes,
     })
     onReload?.({
       ...outcome,

@@ -1,4 +1,4 @@
-import { given } from '../../common/maps.js'
+import { omitUndefined } from '../../common/maps.js'
 import type { Algorithm } from '../schema/algorithms.js'
 import type { LimitSettings } from '../schema/services.js'
 import { formatDuration, formatRate } from '../values/quantities.js'
@@ -159,7 +159,7 @@ export function limitData(limit: Limit): LimitData {
     algorithm,
     by,
     amount,
-    ...given({
+    ...omitUndefined({
       share,
       share_of: shareOf,
       changed: changed && {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
-import { given } from '../../common/maps.js'
+import { omitUndefined } from '../../common/maps.js'
 import type { Config } from '../../config/schema/schema.js'
 import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
 import { type Log, throttledWarning } from '../../log-throttle.js'
@@ -109,8 +109,8 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
               hosts: first.hosts,
               primary: first.sentinelPrimary,
               options: {
-                ...given({ username: store.sentinel?.username, password: store.sentinel?.password }),
-                ...given({ tls: options.tls }),
+                ...omitUndefined({ username: store.sentinel?.username, password: store.sentinel?.password }),
+                ...omitUndefined({ tls: options.tls }),
                 // With RESP3, its lists would be maps.
                 protocol: 2,
                 retryStrategy: () => null,
@@ -155,7 +155,7 @@ function parse(text: string): RedisAddress {
 
 function tlsOptions(tls: NonNullable<StoreAddress['tls']>): ConnectionOptions {
   const [ca, cert, key] = (['ca', 'cert', 'key'] as const).map((name) => readPem(name, tls[name]))
-  return given({ ca, cert, key, servername: tls.server_name })
+  return omitUndefined({ ca, cert, key, servername: tls.server_name })
 }
 
 function readPem(name: string, file: string | undefined): Buffer | undefined {
@@ -172,7 +172,7 @@ function readPem(name: string, file: string | undefined): Buffer | undefined {
 
 function connectionOptions(address: RedisAddress, tls: ConnectionOptions | undefined) {
   return {
-    ...given({ username: address.username, password: address.password, tls }),
+    ...omitUndefined({ username: address.username, password: address.password, tls }),
     connectionName: 'tidegate',
     connectTimeout: 1000,
     disconnectTimeout: 100,

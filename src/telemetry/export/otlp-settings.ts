@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { given } from '../../common/maps.js'
+import { omitUndefined } from '../../common/maps.js'
 import type { Config } from '../../config/schema/schema.js'
 import type { OtelEnvironment, SignalEnvironment } from './otel-environment.js'
 import type { OtlpOptions } from './push.js'
@@ -67,7 +67,7 @@ export function certificatesOf({
   clientCertificate,
   clientKey,
 }: SignalEnvironment): OtlpOptions['tls'] {
-  const tls = given({
+  const tls = omitUndefined({
     ca: pem('CERTIFICATE', certificate),
     cert: pem('CLIENT_CERTIFICATE', clientCertificate),
     key: pem('CLIENT_KEY', clientKey),

@@ -4,7 +4,7 @@ import { DURATIONS_MS, type ServiceTraffic, type Traffic } from '../metrics/over
 
 /**
  * The last hour of a gateway, in samples of ten seconds that begin at whole ten seconds of the clock, so that those of
- * several gateways add up. It takes 75 kB, whatever the traffic, and lives as long as the process with the admin port.
+ * several gateways add up. It takes 100 kB at most, whatever the traffic, and lives as long as the process with the admin port.
  */
 
 /** Length of a sample in ms. */
@@ -68,7 +68,7 @@ export interface History {
 
 /** Creates the history of this gateway. It takes a sample every ten seconds by itself. */
 export function createHistory({ read, reloads, version, now = Date.now }: HistoryOptions): History {
-  const ring = new Float64Array(SAMPLES * SAMPLE_LENGTH)
+  let samples: readonly (readonly number[])[] = []
   let counted: readonly number[] = new Array(SAMPLE_LENGTH - 1).fill(0)
   let events: readonly HistoryEvent[] = []
   let degraded = false
@@ -86,12 +86,11 @@ export function createHistory({ read, reloads, version, now = Date.now }: Histor
       if (degraded) note('degraded', 'Deciding without the store')
       else note('recovered', 'The store decides again')
     }
-    const row = ((at / EVERY_MS) % SAMPLES) * SAMPLE_LENGTH
-    // A clock that was set back comes to the same ten seconds twice.
-    if (ring[row] !== at) ring.fill(0, row, row + SAMPLE_LENGTH)
-    ring[row] = at
     const counts = countsOf(traffic)
-    for (const [i, count] of counts.entries()) ring[row + 1 + i]! += Math.max(0, count - counted[i]!)
+    // A clock that was set back comes to the same ten seconds twice.
+    const known = samples.find(([start]) => start === at)
+    const added = counts.map((count, i) => Math.max(0, count - counted[i]!) + (known?.[i + 1] ?? 0))
+    samples = [...samples.filter(([start]) => start! < at), [at, ...added]].slice(-SAMPLES)
     counted = counts
   }
 
@@ -106,20 +105,12 @@ export function createHistory({ read, reloads, version, now = Date.now }: Histor
     sample,
     note,
     read(since) {
-      const rows: number[][] = []
-      // Later samples are left from before the clock was set back.
-      const last = now() + EARLY - EVERY_MS
-      const oldest = Math.max(since, last - SAMPLES * EVERY_MS)
-      for (let row = 0; row < ring.length; row += SAMPLE_LENGTH) {
-        if (ring[row]! >= oldest && ring[row]! <= last)
-          rows.push([...ring.subarray(row, row + SAMPLE_LENGTH)])
-      }
       const all = [...events, ...reloads().map(eventOf)]
       return {
         bounds_ms: DURATIONS_MS,
-        samples: rows.sort((a, b) => a[0]! - b[0]!),
+        samples: samples.filter(([at]) => at! >= since),
         events: all
-          .filter(({ at }) => at >= oldest)
+          .filter(({ at }) => at >= since)
           .sort((a, b) => a.at - b.at)
           .slice(-MOST_EVENTS),
       }

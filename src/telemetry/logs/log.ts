@@ -1,5 +1,5 @@
 import { type Logger, pino } from 'pino'
-import { given } from '../../common/maps.js'
+import { omitUndefined } from '../../common/maps.js'
 import { createLineSink, type LineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 
@@ -60,7 +60,7 @@ export function createLog(options: LogOptions): EventLog {
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error
   const { name: type, message, code, stack } = error as NodeJS.ErrnoException
-  return given({ type, message, code, stack })
+  return omitUndefined({ type, message, code, stack })
 }
 
 /**

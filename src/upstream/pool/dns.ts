@@ -1,6 +1,6 @@
 import { lookup as askSystem } from 'node:dns/promises'
 import { isIP, type LookupFunction } from 'node:net'
-import { createTurns } from '../../common/wait.js'
+import { limitConcurrency } from '../../common/wait.js'
 
 export interface ResolvedAddress {
   readonly address: string
@@ -48,7 +48,7 @@ export function createNames({
   now = () => performance.now(),
 }: NamesOptions = {}) {
   const names = new Map<string, Known>()
-  const inTurn = createTurns(AT_ONCE)
+  const inTurn = limitConcurrency(AT_ONCE)
 
   function ask(known: Known): Promise<void> {
     known.asking ??= inTurn(() => resolve(known.name))
