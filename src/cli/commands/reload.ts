@@ -2,8 +2,9 @@ import type { ReloadResult } from '../../config/load/recent-reloads.js'
 import type { ConfigStatus } from '../../config/load/reload.js'
 import { adminCommand } from '../define-command.js'
 import { wrapped } from '../print/terminal.js'
+import { toSecond } from '../print/time.js'
 
-type Reloaded = Pick<ConfigStatus, 'file' | 'hash' | 'changed' | 'warnings'> & {
+type Reloaded = Pick<ConfigStatus, 'file' | 'hash' | 'loadedAt' | 'changed' | 'warnings'> & {
   readonly result: ReloadResult
 }
 
@@ -25,13 +26,12 @@ last good configuration stays in force.`,
 
 /** Formats the outcome for a person. */
 export function describe(
-  { result, file, hash, changed, warnings }: Reloaded,
+  { result, file, hash, loadedAt, changed, warnings }: Reloaded,
   columns: number | undefined,
 ): string {
-  const lines =
-    result === 'applied'
-      ? [`${file} is in force now, hash ${hash}`, ...changed.map((change) => `  ${change}`)]
-      : [`${file} has not changed, hash ${hash}`]
+  // The gateway often reads a changed file before the command asks: the changes are shown then, too.
+  const state = result === 'applied' ? 'is in force now' : `has not changed since ${toSecond(loadedAt)}`
+  const lines = [`${file} ${state}, hash ${hash}`, ...changed.map((change) => `  ${change}`)]
   const all = warnings.length === 0 ? lines : [...lines, 'warnings', ...warnings.map((one) => `  ${one}`)]
   return all.map((line) => wrapped(line, line.startsWith('  ') ? 2 : 0, columns)).join('\n')
 }

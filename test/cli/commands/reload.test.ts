@@ -20,7 +20,7 @@ log: { access: off }
   const gateway = await startProcess(t, config('10/min'))
   const reload = (...args: string[]) => tidegate(['reload', '--admin', `127.0.0.1:${adminPort}`, ...args])
   const same = await reload()
-  t.match(same, { code: 0, stdout: /^\S+ has not changed, hash [0-9a-f]{12}\n$/, stderr: '' })
+  t.match(same, { code: 0, stdout: /^\S+ has not changed since \S+Z, hash [0-9a-f]{12}\n$/, stderr: '' })
 
   // The gateway's own watching may be quicker: then the command finds nothing new.
   await writeFile(gateway.configFile, config('20/min', '  idle: { upstreams: [http://127.0.0.1:9] }'))
@@ -47,13 +47,19 @@ log: { access: off }
 
 t.test('reload prints the changes and the warnings for a person', async (t) => {
   const { describe } = await import('../../../src/cli/commands/reload.js')
-  const told = { file: 'tidegate.yaml', hash: 'abc', changed: ['tiers: a -> b'], warnings: ['w: not used'] }
+  const told = {
+    file: 'tidegate.yaml',
+    hash: 'abc',
+    loadedAt: '2026-11-24T13:51:06.290Z',
+    changed: ['tiers: a -> b'],
+    warnings: ['w: not used'],
+  }
   t.equal(
     describe({ ...told, result: 'applied' }, 80),
     'tidegate.yaml is in force now, hash abc\n  tiers: a -> b\nwarnings\n  w: not used',
   )
   t.equal(
     describe({ ...told, result: 'unchanged', warnings: [] }, 80),
-    'tidegate.yaml has not changed, hash abc',
+    'tidegate.yaml has not changed since 2026-11-24T13:51:06Z, hash abc\n  tiers: a -> b',
   )
 })
