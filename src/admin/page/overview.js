@@ -112,7 +112,8 @@ export const view = {
         showServiceNames(select, now.traffic.services)
         const isAlone = of === 'fleet' && hour !== null && hour.nodes.answered + hour.nodes.silent.length <= 1
         show(parts.of, isAlone ? null : choice('Of', OF, of, chooseOf))
-        show(parts.figures, figures(of, traffic, hour))
+        // The only gateway need not wait for the samples of a fleet.
+        show(parts.figures, figures(isAlone ? 'gateway' : of, traffic, hour))
         show(parts.nodes, unknown && problem(errorText(unknown)), hour && nodesNote(of, hour.nodes))
         chart.node.hidden = hour === null
         show(parts.by, choice('By', BY, by, chooseBy))
