@@ -237,6 +237,8 @@ function limitRow(limit, actions) {
     [boosted, 'boosted'],
   ]
   const end = Date.now() + limit.reset_ms
+  // Requests that run end by themselves.
+  const hasReset = used > 0 && limit.algorithm !== 'concurrency'
   return element(
     'div',
     { class: 'limit', key: `${name} ${isCandidate}` },
@@ -249,7 +251,7 @@ function limitRow(limit, actions) {
         'p',
         { class: 'note' },
         element('span', { class: isUp ? 'limited' : undefined }, isUp ? `used up: ${label}` : label),
-        used === 0 ? null : element('span', { 'data-reset': end }, resetText(end)),
+        hasReset ? element('span', { 'data-reset': end }, resetText(end)) : null,
         changed === undefined ? '' : `; ${changeText(changed)}`,
         isCandidate ? '; it decides nothing' : '',
       ),
