@@ -157,11 +157,13 @@ const isQuiet = ({ unlimited, limits, decided_by: by }) =>
     limits.every(({ used, changed }) => used === 0 && changed === undefined))
 
 function limitsSection(consumer, shell) {
-  const { services, services_left_out: leftOut, problems } = consumer
+  const { services, services_left_out: leftOut, problems, denials } = consumer
   if (services === null) return unknown('Limits', problems.services)
   const isLocal = services.some(({ decided_by: by }) => by === 'local')
-  const busy = services.filter((one) => !isQuiet(one))
-  const quiet = services.filter(isQuiet)
+  // The latest denial may be by a limit that is not counted by consumer.
+  const isShown = (one) => !isQuiet(one) || one.service === denials?.[0]?.service
+  const busy = services.filter(isShown)
+  const quiet = services.filter((one) => !isShown(one))
   const cards = (some) => some.map((one) => serviceCard(consumer, one, shell))
   return section(
     'Limits',
