@@ -27,6 +27,7 @@ export async function testConsumer(t: Test, browser: Browser, site: PageSite): P
         /audit entry\s+\d+-\d+[\s\S]+who\s+sam[\s\S]+reason\s+ticket 4711: 名/,
       )
       await dialog.getByRole('button', { name: 'Close' }).click()
+      await dialog.waitFor({ state: 'detached' })
       await page.getByText(/the tier allows 20, and a boost 20 more/).waitFor()
       t.equal(await focused(page), 'Boost…')
       const row = sectionOf(page, 'Changes by operators').locator('tbody tr').first()
@@ -155,5 +156,6 @@ function changer(t: Test, page: Page) {
     await dialog.getByText(entry).waitFor()
     t.match(await dialog.innerText(), /reason\s+ticket 4711/, entry)
     await dialog.getByRole('button', { name: 'Close' }).click()
+    await dialog.waitFor({ state: 'detached' })
   }
 }
