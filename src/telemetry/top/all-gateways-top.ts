@@ -14,7 +14,7 @@ export interface TopOfAll {
 /** Ms for which an answer is reused for the same question: any number of people may look. */
 const GOOD_FOR = 500
 /** Least ms between two questions, whatever services and tiers they are about. */
-const APART = 260
+const APART = 550
 /** Leaves room for the envelope of the fleet. */
 const BYTES = ANSWER_BYTES - 1024
 
