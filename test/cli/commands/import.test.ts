@@ -148,7 +148,8 @@ routes: [{ path: /*, service: payments }]
     await eventually('it has begun', async () => (await redis.client.hlen('tier:{assignments}')) > 0)
     redis.pause()
     t.teardown(redis.resume)
-    await delay(2500)
+    // Longer than the two timeouts in a row that the audit of one call and the rows of the next may take.
+    await delay(3500)
     redis.resume()
     const { code, stdout, stderr } = await imported
     t.equal(code, 0)
