@@ -19,7 +19,7 @@ export interface UsedHour {
 export interface HoursOfAll {
   /** The latest 24 hours, oldest first. Null if no gateway meters consumers. */
   readonly hours: readonly UsedHour[] | null
-  /** What was used before this time may be missing, in ISO 8601. Null: nothing of these hours is. */
+  /** ISO 8601. Use before this time may be missing. Null: none of these hours lacks any. */
   readonly since: string | null
   readonly nodes: AskedNodes
 }

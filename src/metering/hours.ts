@@ -14,7 +14,7 @@ export type HourCounts = readonly [hour: number, requests: number, cost: number,
 export interface HoursReading {
   /** Hours in which something was counted, in no order. */
   readonly hours: readonly HourCounts[]
-  /** What was used before this time, in unix ms, may be missing. 0: nothing is. */
+  /** Unix ms. Use before this time may be missing. 0: none is. */
   readonly since: number
 }
 

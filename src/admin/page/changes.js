@@ -1,4 +1,4 @@
-// What operators have changed, as the audit has it.
+// Changes that operators have made, as the audit has them.
 
 import { ask, errorText } from './api.js'
 import { facts, moment, note, problem, section, table, timeOf } from './elements.js'

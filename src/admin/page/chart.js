@@ -48,7 +48,7 @@ export function createHistory() {
       latest = answer
       const first = Date.parse(answer.to) - HOUR_MS
       for (const one of answer.samples) samples.set(Date.parse(one.at), one)
-      // What several gateways report in the same ten seconds is one event. Its first gateway may answer later.
+      // Reports of several gateways in the same ten seconds are one event. Its first gateway may answer later.
       for (const one of answer.events)
         events.set(`${Math.floor(Date.parse(one.at) / answer.every_ms)} ${one.kind} ${one.text}`, one)
       for (const at of samples.keys()) if (at < first) samples.delete(at)

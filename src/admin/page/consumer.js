@@ -231,7 +231,7 @@ function limitRow(limit, actions) {
   const allows = isUp ? Math.min(used, limit.burst ?? limit.amount) : used + remaining
   const most = Math.max(1, allows)
   const label = `${number(used)} of ${number(allows)} used`
-  // What is left of a boost is at the end.
+  // The boosted part is at the end of the bar, as far as it is not used.
   const boosted = Math.min(changed?.boost ?? 0, remaining)
   const shares = [
     [used, isUp ? 'over' : 'used'],

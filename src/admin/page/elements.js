@@ -119,7 +119,7 @@ function patchChildren(parent, children) {
 
 const isAlike = (a, b) => a === b || (a.nodeName === b.nodeName && a.key === b.key && !a.isKept)
 
-/** What the reader changes: a refresh leaves it. */
+/** Attributes that the reader changes: a refresh leaves them alone. */
 const OF_READER = ['open', 'value', 'checked']
 
 function patch(there, node) {
